@@ -34,7 +34,6 @@ const (
 	TokenIssued     Name = "token.issued"  // an access token; JTI
 	TokenRevoked    Name = "token.revoked" // one access token; JTI
 	IDTokenIssued   Name = "id_token.issued"
-	RefreshIssued   Name = "refresh.issued"   // a generation of the family
 	RefreshRepeated Name = "refresh.repeated" // the same key asked again for a lost answer
 	RefreshReused   Name = "refresh.reused"   // theft: the family is revoked
 
@@ -65,7 +64,7 @@ func All() []Name {
 		RequestOpened, RequestApproved, RequestDenied, RequestExpired, RequestRefused, HandshakeNonce,
 		CodeIssued, CodeRedeemed, CodeReused,
 		GrantCreated, GrantRevoked, GrantExpired, TokenIssued, TokenRevoked, IDTokenIssued,
-		RefreshIssued, RefreshRepeated, RefreshReused,
+		RefreshRepeated, RefreshReused,
 		AccountCreated, AccountChanged, AccountDisabled, SignInSucceeded, SignInFailed, SessionEnded,
 		ServerStarted, ClientAdded, ClientChanged, ClientDisabled,
 		ResourceAdded, ResourceChanged, ResourceDisabled, KeyAdded, KeyRetired, AuditExported,

@@ -1,0 +1,62 @@
+package grant
+
+import "time"
+
+// Lifetimes of everything the server issues, with the reason of each. Nothing
+// else in the repository decides how long something lives.
+const (
+	// RequestURILife: a link may be printed and opened late. It counts until a
+	// person uses it, not until a browser fetches it: reloads, prefetches and
+	// link scanners also fetch.
+	RequestURILife = 10 * time.Minute
+
+	// SignInLife: SSO portals and second factors are slow. The request may be
+	// slow; the code may not.
+	SignInLife = 15 * time.Minute
+
+	// CodeLife: a code is redeemed by a process on the person's machine.
+	CodeLife = 30 * time.Second
+
+	// HandshakeLife: the loopback answer is made by a process on the machine
+	// of the browser, so that seconds suffice; a person who carries it by hand
+	// needs longer.
+	HandshakeLife = 3 * time.Second
+
+	// AccessTokenLife: a copy is stale before it is useful.
+	AccessTokenLife = 5 * time.Minute
+
+	// RefreshIdleLife and GrantLife: a working day.
+	RefreshIdleLife = 8 * time.Hour
+	GrantLife       = 24 * time.Hour
+
+	// IDTokenLife: it says who signed in, once, to the client that asked.
+	IDTokenLife = 5 * time.Minute
+
+	// SupersededGrace: a late repeat of a refresh request by the same key (a
+	// retry that was under way when its answer came) is no theft.
+	SupersededGrace = 30 * time.Second
+
+	// ProofLife: a DPoP proof without a server nonce.
+	ProofLife = 60 * time.Second
+
+	// NonceLife: how old a server's DPoP nonce may be. The proof's age is its
+	// nonce's age, because a laptop's clock may be wrong by an hour.
+	NonceLife = 60 * time.Second
+
+	// SessionLife: the browser's cookie at the server. Signing in again is
+	// cheap; a forgotten session on a shared browser is not.
+	SessionLife = 8 * time.Hour
+)
+
+// Lifetimes is what a grant takes with it when it is made, so that a changed
+// default does not lengthen what a person has consented to.
+type Lifetimes struct {
+	Access time.Duration // of each access token
+	Idle   time.Duration // between two refreshes
+	Grant  time.Duration // of the whole grant
+}
+
+// DefaultLifetimes are those of a client that has none of its own.
+func DefaultLifetimes() Lifetimes {
+	return Lifetimes{Access: AccessTokenLife, Idle: RefreshIdleLife, Grant: GrantLife}
+}
