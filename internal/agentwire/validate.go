@@ -3,6 +3,7 @@ package agentwire
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -46,14 +47,7 @@ func (r *LoginRequest) Validate() error {
 	return nil
 }
 
-func callerName(name string) bool {
-	for _, n := range callerNames {
-		if n == name {
-			return true
-		}
-	}
-	return false
-}
+func callerName(name string) bool { return slices.Contains(callerNames, name) }
 
 // Validate checks shapes only.
 func (r *LogoutRequest) Validate() error {
