@@ -15,11 +15,11 @@
 //
 // Grant, type Grant:
 //
-//	         Refresh (rotates, or repeats a lost answer)
-//	        ┌───┐
-//	        ▼   │
-//	      active ── Revoke, reuse, wrong key ──▶ revoked
-//	        └────── idle, lifetime ────────────▶ expired
+//	   Refresh (rotates, or repeats a lost answer)
+//	  ┌───┐
+//	  ▼   │
+//	active ── Revoke, reuse, wrong key ──▶ revoked
+//	  └────── idle, lifetime ────────────▶ expired
 //
 // Every Step returns the state and the effects that must be committed
 // together, in one transaction, *whether or not* it returns an error: an error
