@@ -172,8 +172,6 @@ type TokenResponse struct {
 	Resource     string `json:"resource,omitempty"`
 	GrantID      string `json:"grant_id,omitempty"`      // ours: the `sid` of its tokens
 	GrantExpires int64  `json:"grant_expires,omitempty"` // ours: NumericDate of the grant's end
-	Subject      string `json:"sub,omitempty"`           // ours: who signed in, for tools without an ID token
-	Account      string `json:"account,omitempty"`       // ours: the account's email, to show to its owner
 }
 
 // String redacts: a token response is never printed whole.
