@@ -2,7 +2,10 @@ package jws
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/base64"
 	"encoding/hex"
 	"testing"
@@ -44,3 +47,32 @@ func compactOf(t testing.TB, s Signer, header, payload string) string {
 	}
 	return input + "." + base64.RawURLEncoding.EncodeToString(sig)
 }
+
+func testEdDSA(t testing.TB) Signer {
+	t.Helper()
+	s, err := NewEdDSASigner("ed", ed25519.NewKeyFromSeed(make([]byte, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func testRS256(t testing.TB) Signer {
+	t.Helper()
+	s, err := NewRS256Signer("rs", rsaKey(t, 2048))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func rsaKey(t testing.TB, bits int) *rsa.PrivateKey {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func newEd(seed []byte) ed25519.PrivateKey { return ed25519.NewKeyFromSeed(seed) }
