@@ -41,8 +41,7 @@ type Request struct {
 	LoginHint    string
 	Thumbprint   string // of the proof key, by proof at PAR or by dpop_jkt
 	JWK          string // the proof key's public JWK, when PAR had a proof
-	HandleHash   Hash   // of the request_uri's secret; zero without PAR
-	URIHash      Hash   // SHA-256 of the whole request_uri, as the handshake signs it
+	HandleHash   Hash   // SHA-256 of the request_uri, as the handshake signs it
 
 	// What the client's registration says; fixed when the request is made.
 	Handshake bool // loopback handshake required
@@ -117,7 +116,7 @@ type Answer struct {
 	Binding     Hash
 	Client      string
 	RedirectURI string
-	URIHash     Hash
+	Handle      Hash // request_uri_hash
 	Nonce       Hash
 	Thumbprint  string // of the key that signed
 	Code        Hash   // of the code to issue
@@ -286,7 +285,7 @@ func stepAnswer(s Request, e Answer, env Env) (Request, []Effect, error) {
 	if err := s.owns(e.Session, e.Binding); err != nil {
 		return s, nil, err
 	}
-	if e.Client != s.Client || e.RedirectURI != s.RedirectURI || e.URIHash != s.URIHash ||
+	if e.Client != s.Client || e.RedirectURI != s.RedirectURI || e.Handle != s.HandleHash ||
 		e.Nonce != s.NonceHash || s.Thumbprint == "" || e.Thumbprint != s.Thumbprint {
 		return s, nil, ErrHandshakeWrong
 	}

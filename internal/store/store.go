@@ -83,7 +83,7 @@ type Committer interface {
 // ones are volatile and never come to a store.)
 type Requests interface {
 	Request(ctx context.Context, tenant, id string) (Versioned[grant.Request], error)
-	// RequestByHandle finds a request by the hash of its request_uri's secret.
+	// RequestByHandle finds a request by the SHA-256 of its request_uri.
 	RequestByHandle(ctx context.Context, tenant string, handle grant.Hash) (Versioned[grant.Request], error)
 	// RequestByCode finds a request by the hash of its code, redeemed or not.
 	RequestByCode(ctx context.Context, tenant string, code grant.Hash) (Versioned[grant.Request], error)
