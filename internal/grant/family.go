@@ -235,7 +235,7 @@ func stepRevokeToken(g Grant, e RevokeToken, env Env) (Grant, []Effect, error) {
 	}
 	r := g.record(event.TokenRevoked, env)
 	r.JTI, r.Until, r.Reason = e.JTI, e.Until, e.Reason
-	return g, []Effect{Record{r}, RevokedToken{Grant: g.ID, JTI: e.JTI, Until: e.Until}}, nil
+	return g, []Effect{Record{r}, RevokedToken{Grant: g.ID, JTI: e.JTI, Resource: g.Resource, Until: e.Until}}, nil
 }
 
 // issue allows one access token and records it. The grant's own end bounds the

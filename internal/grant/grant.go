@@ -76,9 +76,10 @@ type IssueToken struct{ Token AccessToken }
 
 // RevokedToken ends one access token at the resource servers.
 type RevokedToken struct {
-	Grant string
-	JTI   string
-	Until time.Time // when it would have ended anyway
+	Grant    string
+	JTI      string
+	Resource string    // its audience
+	Until    time.Time // when it would have ended anyway
 }
 
 func (Record) effect()       {}

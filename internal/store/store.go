@@ -117,10 +117,11 @@ type GrantQuery struct {
 
 // Revoked is one entry of the revocation feed: a grant or a single token.
 type Revoked struct {
-	Grant string // set when the whole grant was revoked
-	JTI   string // set when one token was
-	At    time.Time
-	Until time.Time // when the last token concerned ends anyway
+	Grant    string // set when the whole grant was revoked
+	JTI      string // set when one token was
+	Resource string // the audience of the tokens concerned
+	At       time.Time
+	Until    time.Time // when the last token concerned ends anyway
 }
 
 // People reads accounts and browser sessions.
