@@ -31,8 +31,8 @@ const mask = "[redacted]"
 func String(s string) string {
 	src := unsafe.Slice(unsafe.StringData(s), len(s)) // read only
 	var sc scanner
-	first, _ := sc.next(src, 0, true)
-	if first == nil {
+	at := unknown
+	if _, v, _ := sc.next(&at, src, 0, true); v != yes {
 		return s
 	}
 	return string(Bytes(make([]byte, 0, len(s)), src))

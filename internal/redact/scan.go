@@ -81,7 +81,8 @@ const (
 type scanner struct {
 	mode   mode
 	dashes int
-	prev   byte // the character before the source; ']' after a mask; 0 at the beginning
+	base   int  // where the present stretch of text begins in the source
+	prev   byte // the character before it; ']' after a mask; 0 at the beginning
 }
 
 // scan appends the masked form of src[:rest]. What follows from rest on may
@@ -89,6 +90,7 @@ type scanner struct {
 // rest is all.
 func (s *scanner) scan(dst, src []byte, final bool) (out []byte, rest, marker int) {
 	pos := 0
+	at := unknown
 	for {
 		if s.mode != inText {
 			pos += s.swallow(src[pos:])
@@ -96,8 +98,12 @@ func (s *scanner) scan(dst, src []byte, final bool) (out []byte, rest, marker in
 				return dst, pos, 0
 			}
 		}
-		m, hold := s.next(src, pos, final)
-		if m == nil {
+		s.base = pos
+		if pos > 0 && beginsWithName(src[pos:]) {
+			at[param] = pos // a mask came before it, so that it is a name now
+		}
+		m, v, hold := s.next(&at, src, pos, final)
+		if v != yes {
 			dst = append(dst, src[pos:hold]...)
 			if hold > pos {
 				s.prev = src[hold-1]
@@ -127,7 +133,7 @@ func (s *scanner) swallow(src []byte) int {
 			case c == '-':
 				s.mode = inDashes
 				s.dashes++
-			case s.dashes >= len(pemEnd) && class[c]&labelChar != 0:
+			case s.dashes >= len(pemEnd) && c == 'E': // of END; another BEGIN does not end it
 				s.mode, s.dashes = inLabel, 0
 			case class[c]&pemChar != 0:
 				s.mode, s.dashes = inPEM, 0
@@ -171,11 +177,15 @@ const (
 	more // the end of the source came first
 )
 
-// next finds the first secret at or after pos. If there is none, everything
-// before hold is clear.
-func (s *scanner) next(src []byte, pos int, final bool) (m *match, hold int) {
-	// The next marker of each kind, found lazily; len(src) when there is none.
-	at := [...]int{-1, -1, -1, -1}
+// markers are where the next marker of each kind is, found lazily; len(src)
+// when there is none.
+type markers [4]int
+
+var unknown = markers{-1, -1, -1, -1}
+
+// next finds the first secret at or after pos. If there is none (v is not
+// yes), everything before hold is clear.
+func (s *scanner) next(at *markers, src []byte, pos int, final bool) (m match, v verdict, hold int) {
 	for {
 		first := 0
 		for k := range at {
@@ -190,24 +200,21 @@ func (s *scanner) next(src []byte, pos int, final bool) (m *match, hold int) {
 		if start == len(src) {
 			break
 		}
-		found, v := s.check(first, src, start)
-		switch {
-		case v == yes:
-			return &found, start
-		case v == more && !final:
-			return nil, start
+		m, v = s.check(first, src, start)
+		if v == yes || v == more && !final {
+			return m, v, start
 		}
 		at[first] = s.find(first, src, start+1)
 	}
 	if final {
-		return nil, len(src)
+		return m, no, len(src)
 	}
 	for q := max(pos, len(src)-maxMarker); q < len(src); q++ {
 		if s.partial(src, q) {
-			return nil, q
+			return m, more, q
 		}
 	}
-	return nil, len(src)
+	return m, no, len(src)
 }
 
 // The kinds of markers.
@@ -281,8 +288,18 @@ func nameBefore(b []byte) int {
 	return n
 }
 
+// beginsWithName reports whether b begins with a parameter name and "=".
+func beginsWithName(b []byte) bool {
+	for _, name := range names {
+		if len(b) > len(name) && b[len(name)] == '=' && string(b[:len(name)]) == name {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *scanner) before(src []byte, i int) byte {
-	if i == 0 {
+	if i == s.base {
 		return s.prev
 	}
 	return src[i-1]
