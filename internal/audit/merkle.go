@@ -66,28 +66,17 @@ func CheckConsistency(proof []Hash, size int64, root Hash, old int64, oldRoot Ha
 // Hashes is a tlog.HashReader over all stored hashes of a tree in memory.
 type Hashes []Hash
 
-// Append appends a leaf.
-func (h *Hashes) Append(leaf []byte) error {
-	n := sizeOf(int64(len(*h)))
+// Append appends leaf number n, which must be the number of leaves so far.
+func (h *Hashes) Append(n int64, leaf []byte) error {
+	if tlog.StoredHashCount(n) != int64(len(*h)) {
+		return fmt.Errorf("%w: leaf %d is not the next", ErrReordered, n)
+	}
 	add, err := StoredHashes(n, leaf, h)
 	if err != nil {
 		return err
 	}
 	*h = append(*h, add...)
 	return nil
-}
-
-// sizeOf is how many leaves stored hashes belong to; inverse of
-// tlog.StoredHashCount.
-func sizeOf(stored int64) int64 {
-	if stored == 0 {
-		return 0
-	}
-	_, n := tlog.SplitStoredHashIndex(stored)
-	if level, _ := tlog.SplitStoredHashIndex(stored); level != 0 {
-		return -1
-	}
-	return n
 }
 
 // ReadHashes implements tlog.HashReader.
@@ -135,4 +124,56 @@ func (f *Frontier) Root() Hash {
 		h = tlog.NodeHash(f.nodes[i], h)
 	}
 	return h
+}
+
+// Extension is what a sequencer stores when leaves are appended.
+type Extension struct {
+	First  int64  // index of Hashes[0]
+	Hashes []Hash // to be stored at First and following
+	Size   int64  // of the tree then
+	Root   Hash   // of the tree then
+}
+
+// Extend appends leaves to a tree of the given size, whose stored hashes r
+// reads. It writes nothing.
+func Extend(size int64, leaves [][]byte, r tlog.HashReader) (Extension, error) {
+	e := Extension{First: tlog.StoredHashCount(size), Size: size}
+	over := tlog.HashReaderFunc(func(indexes []int64) ([]Hash, error) {
+		out := make([]Hash, len(indexes))
+		var old, at []int64
+		for i, x := range indexes {
+			if x < e.First {
+				old, at = append(old, x), append(at, int64(i))
+			} else if x-e.First < int64(len(e.Hashes)) {
+				out[i] = e.Hashes[x-e.First]
+			} else {
+				return nil, fmt.Errorf("%w: no stored hash %d", ErrDropped, x)
+			}
+		}
+		if len(old) == 0 {
+			return out, nil
+		}
+		got, err := r.ReadHashes(old)
+		if err != nil {
+			return nil, err
+		}
+		if len(got) != len(old) {
+			return nil, fmt.Errorf("%w: %d stored hashes of %d", ErrDropped, len(got), len(old))
+		}
+		for i, h := range got {
+			out[at[i]] = h
+		}
+		return out, nil
+	})
+	for _, leaf := range leaves {
+		add, err := StoredHashes(e.Size, leaf, over)
+		if err != nil {
+			return Extension{}, err
+		}
+		e.Hashes = append(e.Hashes, add...)
+		e.Size++
+	}
+	var err error
+	e.Root, err = Root(e.Size, over)
+	return e, err
 }
