@@ -2,10 +2,8 @@ package browser_test
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -16,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/keytether/keytether/internal/testkit"
 	"github.com/keytether/keytether/internal/testkit/browser"
 )
 
@@ -126,24 +123,10 @@ func TestNamesAreAccessibleNames(t *testing.T) {
 }
 
 func TestPrivateAuthority(t *testing.T) {
-	ca, err := testkit.NewCA()
-	if err != nil {
-		t.Fatal(err)
-	}
-	conf, err := ca.TLS("auth.test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := &httptest.Server{Listener: tls.NewListener(l, conf), Config: &http.Server{Handler: pages(), ErrorLog: nil}}
-	srv.Start()
-	defer srv.Close()
-	hosts := map[string]string{"auth.test": l.Addr().String()}
+	addr, ca := serveTLS(t, pages(), "auth.test")
+	hosts := map[string]string{"auth.test": addr}
 
-	b := browser.Start(t, browser.Options{Hosts: hosts, CA: ca.PEM()})
+	b := browser.Start(t, browser.Options{Hosts: hosts, CA: ca})
 	if err := b.Open(t.Context(), "https://auth.test/"); err != nil {
 		t.Fatal(err)
 	}

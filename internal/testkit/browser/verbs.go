@@ -187,11 +187,16 @@ func (b *Browser) Screenshot(ctx context.Context, path string, width, height int
 // retry repeats f until it works or the context ends. Between two pages every
 // question may fail, so every error is worth another try until then.
 func (b *Browser) retry(ctx context.Context, f func() error) error {
+	var last error
 	for {
 		err := f()
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() != nil && last != nil {
+			return last // the try that the end cut off says nothing
+		}
+		last = err
 		select {
 		case <-ctx.Done():
 			return err
