@@ -1,0 +1,67 @@
+package authserver
+
+import (
+	"errors"
+	"time"
+
+	"github.com/keytether/keytether/internal/dpop"
+	"github.com/keytether/keytether/internal/grant"
+	"github.com/keytether/keytether/internal/oauth"
+)
+
+// Call is a direct request of a client to an endpoint.
+type Call struct {
+	Params        oauth.Params
+	Proofs        []string // every DPoP header
+	Authorization bool     // an Authorization header stood there
+	Method        string
+	URL           string // of the endpoint, as the metadata names it
+	Address       string // of the caller
+}
+
+// client finds who calls (RFC 6749 §2.3, §3.2.1). All clients are public so
+// far, so that whoever tries to authenticate uses a method that we do not have.
+func (s *Server) client(c Call) (*Client, error) {
+	if c.Authorization || c.Params.Has("client_secret") || c.Params.Has("client_assertion") {
+		return nil, oauth.Fail(oauth.ClientAuthentication)
+	}
+	name, err := c.Params.Need("client_id")
+	if err != nil {
+		return nil, err
+	}
+	return s.Registry().Client(name)
+}
+
+// proof verifies the DPoP proof of a call (RFC 9449 §4.3, §5), before anything
+// is looked up or changed. The zero Proof means that none was sent and none is
+// required: such a token is a bearer token, if the resource takes those.
+func (s *Server) proof(c Call, client *Client) (dpop.Proof, error) {
+	switch {
+	case len(c.Proofs) > 1:
+		return dpop.Proof{}, oauth.FailParam(oauth.ProofInvalid, "DPoP")
+	case len(c.Proofs) == 0 && client.DPoPRequired:
+		return dpop.Proof{}, oauth.Fail(oauth.ProofRequired)
+	case len(c.Proofs) == 0:
+		return dpop.Proof{}, nil
+	}
+	p, err := dpop.Verify(c.Proofs[0], dpop.Expect{
+		Method: c.Method, URL: c.URL, Now: s.Now(), MaxAge: grant.ProofLife, Leeway: 5 * time.Second,
+		Nonces: s.nonces, NonceUse: dpop.NonceRequired, Replays: s.proofs, Headers: s.headers,
+	})
+	return p, proofProblem(err)
+}
+
+// proofProblem turns a dpop error into one of the catalogue.
+func proofProblem(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, dpop.ErrNonceMissing), errors.Is(err, dpop.ErrNonceStale):
+		return oauth.Fail(oauth.NonceRequired)
+	case errors.Is(err, dpop.ErrReplay):
+		return oauth.Fail(oauth.ProofReplayed)
+	case errors.Is(err, dpop.ErrReplayFull):
+		return oauth.Fail(oauth.RateLimited)
+	}
+	return oauth.Fail(oauth.ProofInvalid).Because(err)
+}

@@ -1,0 +1,32 @@
+package authserver
+
+import "time"
+
+// Bounds of what is kept in memory.
+const (
+	// maxPending authorization requests that nobody has opened, of about 2 KiB.
+	maxPending = 50_000
+
+	// maxProofs is how many DPoP proofs are remembered, of about 100 bytes.
+	maxProofs = 1 << 20
+
+	// maxHeaders is how many proof keys are kept parsed, of at most 2 KiB.
+	maxHeaders = 1 << 14
+
+	// maxAssertions is how many client assertions are remembered.
+	maxAssertions = 1 << 16
+
+	// assertionLife is how far ahead a client assertion's exp may be (RFC 7523
+	// §3: "may reject with an unreasonably far exp").
+	assertionLife = 10 * time.Minute
+
+	// leeway between our clock and that of a client that signs assertions.
+	leeway = 60 * time.Second
+
+	// feedQueue is how many revocations a slow reader of the feed may be behind
+	// before it is sent away to begin again with a snapshot.
+	feedQueue = 4096
+
+	// revokeBatch is how many grants are revoked in one transaction.
+	revokeBatch = 500
+)

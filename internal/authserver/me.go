@@ -1,0 +1,134 @@
+package authserver
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keytether/keytether/internal/event"
+	"github.com/keytether/keytether/internal/grant"
+	"github.com/keytether/keytether/internal/oauth"
+	"github.com/keytether/keytether/internal/store"
+)
+
+// Held is one installation of a person's and what it may do: what /me shows.
+type Held struct {
+	Installation store.Installation // zero ID: grants that are bound to no key
+	Grants       []HeldGrant
+}
+
+// HeldGrant is one active grant in words.
+type HeldGrant struct {
+	ID       string
+	Client   string
+	Resource string
+	Scopes   []Scope
+	Since    time.Time
+	Ends     time.Time
+	Used     time.Time // when it was last renewed
+	Bearer   bool
+}
+
+// Mine lists a person's active grants by installation, newest first.
+func (s *Server) Mine(ctx context.Context, account string) ([]Held, error) {
+	list, err := s.store.GrantsOf(ctx, s.tenant, store.GrantQuery{Subject: account, ActiveOnly: true})
+	if err != nil {
+		return nil, problem(err)
+	}
+	now := s.Now()
+	var out []Held
+	at := make(map[string]int)
+	for _, v := range list {
+		g := v.Value
+		if !now.Before(g.EndsAt) || !now.Before(g.RotatedAt.Add(g.Lifetimes.Idle)) {
+			continue
+		}
+		i, ok := at[g.Installation]
+		if !ok {
+			h := Held{}
+			if g.Installation != "" {
+				in, err := s.store.Installation(ctx, s.tenant, g.Installation)
+				if err != nil {
+					return nil, problem(err)
+				}
+				h.Installation = in.Value
+			}
+			i = len(out)
+			at[g.Installation] = i
+			out = append(out, h)
+		}
+		out[i].Grants = append(out[i].Grants, s.heldGrant(g))
+	}
+	return out, nil
+}
+
+func (s *Server) heldGrant(g grant.Grant) HeldGrant {
+	h := HeldGrant{
+		ID: g.ID, Client: g.Client, Resource: g.Resource, Since: g.CreatedAt, Ends: g.EndsAt,
+		Used: g.RotatedAt, Bearer: g.Thumbprint == "",
+	}
+	if c, err := s.Registry().Client(g.Client); err == nil {
+		h.Client = c.Name
+	}
+	res, err := s.Registry().Resource(g.Resource)
+	if err != nil {
+		res = &Resource{ID: g.Resource}
+	} else {
+		h.Resource = res.Name
+	}
+	for _, sc := range g.Scope {
+		h.Scopes = append(h.Scopes, res.Explain(sc))
+	}
+	return h
+}
+
+// RevokeMine ends one of a person's grants.
+func (s *Server) RevokeMine(ctx context.Context, account, grantID string) error {
+	g, err := s.store.Grant(ctx, s.tenant, grantID)
+	if errors.Is(err, store.ErrNotFound) || err == nil && g.Value.Subject != account {
+		return oauth.Fail(oauth.NotFound)
+	}
+	if err != nil {
+		return problem(err)
+	}
+	return s.endGrant(ctx, grantID, "", grant.Revoke{Reason: event.ReasonPerson})
+}
+
+// Disown is "This wasn't me": it ends every grant of an installation, or, with
+// an empty installation and a grant, that grant.
+func (s *Server) Disown(ctx context.Context, account, installation string) (int, error) {
+	in, err := s.store.Installation(ctx, s.tenant, installation)
+	if errors.Is(err, store.ErrNotFound) || err == nil && in.Value.Subject != account {
+		return 0, oauth.Fail(oauth.NotFound)
+	}
+	if err != nil {
+		return 0, problem(err)
+	}
+	return s.revokeWhere(ctx, store.GrantQuery{Subject: account, Installation: installation}, event.ReasonNotMe)
+}
+
+// revokeWhere ends all active grants that a query finds, in one change.
+func (s *Server) revokeWhere(ctx context.Context, q store.GrantQuery, reason event.Reason) (int, error) {
+	q.ActiveOnly, q.Limit = true, revokeBatch
+	total := 0
+	for {
+		n, err := retry(func() (int, error) {
+			list, err := s.store.GrantsOf(ctx, s.tenant, q)
+			if err != nil {
+				return 0, problem(err)
+			}
+			var change store.Change
+			env := s.env()
+			for _, g := range list {
+				if _, err := s.stepGrant(&change, g, grant.Revoke{Reason: reason}, env); err != nil && !errors.Is(err, grant.ErrExpired) {
+					return 0, problem(err)
+				}
+			}
+			return len(list), s.apply(ctx, change)
+		})
+		total += n
+		if err != nil || n < revokeBatch {
+			return total, err
+		}
+	}
+}
