@@ -102,7 +102,7 @@ func TestReplayKey(t *testing.T) {
 	if NewReplayKey("a", "b") == NewReplayKey("a", "c") || NewReplayKey("a", "b") == NewReplayKey("c", "b") || NewReplayKey("ab", "c") == NewReplayKey("a", "bc") {
 		t.Error("different proofs have one key")
 	}
-	if NewReplayKey("a", "b") != NewReplayKey("a", "b") {
+	if first, again := NewReplayKey("a", "b"), NewReplayKey("a", "b"); first != again {
 		t.Error("one proof has two keys")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/rsa"
 	"encoding/asn1"
 	"encoding/hex"
@@ -106,11 +107,18 @@ func TestEd25519KeysAccepted(t *testing.T) {
 }
 
 func TestNewPublicKeyRefuses(t *testing.T) {
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	//lint:ignore SA1019 only the raw coordinates can be wrong
+	off := &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}
 	for name, key := range map[string]any{
 		"nil": nil, "string": "x", "nil EC": (*ecdsa.PublicKey)(nil), "nil RSA": (*rsa.PublicKey)(nil),
 		"RSA without modulus": &rsa.PublicKey{E: 65537},
-		"P-384":               &ecdsa.PublicKey{Curve: elliptic.P384(), X: big.NewInt(1), Y: big.NewInt(1)},
-		"off the curve":       &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)},
+		"P-384":               &p384.PublicKey,
+		"no coordinates":      &ecdsa.PublicKey{Curve: elliptic.P256()},
+		"off the curve":       off,
 	} {
 		if _, err := NewPublicKey(key); !errors.Is(err, ErrKey) {
 			t.Errorf("%s: %v", name, err)

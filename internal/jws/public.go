@@ -27,7 +27,8 @@ type PublicKey struct {
 func NewPublicKey(key crypto.PublicKey) (*PublicKey, error) {
 	switch k := key.(type) {
 	case *ecdsa.PublicKey:
-		if k == nil || k.Curve != elliptic.P256() {
+		//lint:ignore SA1019 a key without coordinates would make Bytes panic
+		if k == nil || k.Curve != elliptic.P256() || k.X == nil || k.Y == nil {
 			return nil, fmt.Errorf("%w: curve is not P-256", ErrKey)
 		}
 		point, err := k.Bytes()
