@@ -30,7 +30,7 @@ func CheckEmail(s string) error {
 			return fmt.Errorf("%w: no proper domain after the @", ErrEmail)
 		}
 		for i := range len(label) {
-			if c := label[i] | 0x20; (c < 'a' || c > 'z') && (c < '0' || c > '9') && label[i] != '-' {
+			if c := label[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' {
 				return fmt.Errorf("%w: a character that is not allowed in a domain", ErrEmail)
 			}
 		}
