@@ -1,0 +1,145 @@
+// Package oauthclient runs the browser login against any conforming
+// authorization server, from its metadata alone, with the strongest that both
+// sides have: PAR (RFC 9126), DPoP (RFC 9449), form_post, the response's iss
+// (RFC 9207) and Keytether's loopback handshake where the server offers them;
+// PKCE S256 (RFC 7636) and a loopback listener (RFC 8252) always.
+//
+//	Discover ── Client ── StartLogin ── Login.URL   a person opens it
+//	               │            └────── Login.Wait  tokens and who signed in
+//	               ├── Refresh, Revoke, Proof
+//
+// What is decided about one callback is a function of the login's state and the
+// request (flow.go, no I/O); the listener around it only parses and writes.
+//
+// Time, randomness and the HTTP client are arguments. Errors are the sentinels
+// below and *Refusal; none holds a token, a code or a URL with a query.
+package oauthclient
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/keytether/keytether/internal/dpop"
+	"github.com/keytether/keytether/internal/jws"
+	"github.com/keytether/keytether/internal/oauth"
+)
+
+// Doer sends requests; package outbound's client is one. It must not follow
+// redirects of a POST, and must bound time and size.
+type Doer interface {
+	Do(*http.Request) (*http.Response, error)
+}
+
+// Env is what the flows need of the world.
+type Env struct {
+	HTTP   Doer
+	Now    func() time.Time // with a monotonic reading where there is one
+	Random io.Reader        // cryptographic; a read that fails ends the operation
+	Log    *slog.Logger     // nil: nothing is logged
+}
+
+// Client is one client at one server with one proof key. It remembers the
+// server's last DPoP nonce and how far the server's clock is from ours. It is
+// safe for concurrent use.
+type Client struct {
+	env  Env
+	meta oauth.Metadata
+	id   string
+	key  jws.Signer
+
+	mu     sync.Mutex
+	nonce  string        // the server's last DPoP-Nonce
+	offset time.Duration // what to add to our clock to get the server's
+	skewed bool          // the server's clock was beyond maxOffset from ours
+}
+
+// New makes a client of a server whose metadata Discover gave. The key is ES256
+// or EdDSA; it stays behind its signer.
+func New(env Env, meta oauth.Metadata, clientID string, key jws.Signer) *Client {
+	if env.Log == nil {
+		env.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Client{env: env, meta: meta, id: clientID, key: key}
+}
+
+// Metadata is the server's document.
+func (c *Client) Metadata() oauth.Metadata { return c.meta }
+
+// ID is the client_id.
+func (c *Client) ID() string { return c.id }
+
+// Thumbprint is the proof key's jkt (RFC 7638), or empty where the server does
+// not do DPoP.
+func (c *Client) Thumbprint() string {
+	if !c.proves() {
+		return ""
+	}
+	return c.key.Public().Thumbprint()
+}
+
+// proves says whether the server takes proofs by our key.
+func (c *Client) proves() bool {
+	return slices.Contains(c.meta.DPoPAlgs, string(c.key.Algorithm()))
+}
+
+// handshakes says whether this is a server that knows the loopback handshake.
+func (c *Client) handshakes() bool {
+	return c.meta.HandshakeEndpoint != "" && c.meta.PAREndpoint != "" && c.proves()
+}
+
+// Proof makes a DPoP proof for one request to a resource (RFC 9449 §7): bound
+// to the access token by ath. The nonce is the resource server's last one.
+func (c *Client) Proof(method, url, accessToken, nonce string) (string, error) {
+	if accessToken == "" {
+		return "", fmt.Errorf("%w: a proof for a resource needs its token", ErrAnswer)
+	}
+	return c.proof(method, url, accessToken, nonce)
+}
+
+func (c *Client) proof(method, url, accessToken, nonce string) (string, error) {
+	jti, err := c.random(16)
+	if err != nil {
+		return "", err
+	}
+	return dpop.New(c.key, dpop.Request{
+		Method: method, URL: url, AccessToken: accessToken, Nonce: nonce,
+		IssuedAt: c.serverNow(), ID: jti,
+	})
+}
+
+// random gives n random bytes in base64url.
+func (c *Client) random(n int) (string, error) {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(c.env.Random, b); err != nil {
+		return "", fmt.Errorf("oauthclient: no randomness: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(b), nil
+}
+
+// scopes is what a login asks for: what was wanted, and where the server knows
+// OpenID Connect, who signed in.
+func (c *Client) scopes(wanted string) string {
+	list := strings.Fields(wanted)
+	add := func(s string) {
+		if slices.Contains(c.meta.ScopesSupported, s) && !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	if slices.Contains(c.meta.ScopesSupported, oauth.ScopeOpenID) {
+		add(oauth.ScopeOpenID)
+		add(oauth.ScopeEmail)
+	}
+	// Ours gives a refresh token by registration; others ask for the word
+	// (OpenID Connect Core §11).
+	if c.meta.HandshakeEndpoint == "" {
+		add(oauth.ScopeOfflineAccess)
+	}
+	return strings.Join(list, " ")
+}
