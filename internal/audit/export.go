@@ -174,6 +174,9 @@ func (r *Reader) line(v any) error {
 		}
 		return io.EOF
 	}
+	if err := r.s.Err(); err != nil { // the line was cut off by it
+		return err
+	}
 	r.n++
 	dec := json.NewDecoder(bytes.NewReader(r.s.Bytes()))
 	dec.DisallowUnknownFields()
