@@ -62,6 +62,7 @@ var table = []rule{
 	{"internal/agentstart", "agentwire peersock", "golang.org/x/sys", "it starts the agent as a process and must not link it"},
 	{"internal/keystore", "jws secret id", "golang.org/x/sys", "stores keep secrets and speak to no network"},
 	{"internal/oauthclient", "oauth dpop jws token secret id outbound", "", "flows against any server; keys stay behind a signer"},
+	{"internal/oauthclient/oauthclienttest", "dpop jws oauth token id secret testkit/...", "", "a fake server checks what it is sent with nothing of the client's"},
 	{"internal/agent", "agentwire peersock keystore oauthclient oauth dpop jws redact secret id", "golang.org/x/sync", "the only holder of keys and refresh tokens"},
 	{"internal/command", "login agentwire agentstart redact audit event secret", "github.com/spf13 github.com/goccy/go-yaml github.com/cli/browser golang.org/x/sys golang.org/x/mod/sumdb/note", "the command shows and asks; it never sees a key or a refresh token"},
 
@@ -218,6 +219,9 @@ func TestArchTable(t *testing.T) {
 	}
 	for _, r := range table {
 		for _, name := range r.names() {
+			if forTests(name) && !forTests(r.pkg) {
+				t.Errorf("the rule for %s allows %s, which is for tests: what ships must not know how it is tested", r.pkg, name)
+			}
 			if name == "*" || strings.HasSuffix(name, "/...") {
 				continue
 			}
@@ -226,6 +230,15 @@ func TestArchTable(t *testing.T) {
 			}
 		}
 	}
+}
+
+// forTests says whether a package, or a pattern, is of or for tests.
+func forTests(path string) bool {
+	switch strings.SplitN(path, "/", 2)[0] {
+	case "test", "bench", "conformance", "*":
+		return true
+	}
+	return path == "cmd/demo" || strings.HasPrefix(path, "internal/testkit") || strings.HasSuffix(path, "test")
 }
 
 // names returns the allowed packages of ours, groups resolved, by their paths.
