@@ -330,6 +330,15 @@ func TestProofIsForOneRequest(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		m1, m2, u1, u2 := method.Draw(t, "m1"), method.Draw(t, "m2"), url.Draw(t, "u1"), url.Draw(t, "u2")
+		// Mostly only one of the two differs, or neither: there lies what could go wrong.
+		switch rapid.IntRange(0, 3).Draw(t, "alike") {
+		case 0:
+			m2 = m1
+		case 1:
+			u2 = u1
+		case 2:
+			m2, u2 = m1, u1
+		}
 		proof, err := New(s, Request{Method: m1, URL: u1, IssuedAt: testNow, ID: "j"})
 		if err != nil {
 			t.Fatal(err)
