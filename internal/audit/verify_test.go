@@ -376,10 +376,7 @@ func FuzzVerify(f *testing.F) {
 	s, vkey := signer(f, 1)
 	l := newLog(f, login())
 	held := l.sign(f, s, 3)
-	honest := [][]byte{}
-	for _, leaf := range l.leaves {
-		honest = append(honest, leaf)
-	}
+	honest := l.leaves
 	f.Add(l.export(f, []string{vkey}, map[int][]byte{12: l.sign(f, s, 12)}))
 	f.Add(l.export(f, []string{vkey}, map[int][]byte{3: held, 8: l.sign(f, s, 8)}))
 	f.Add(newLog(f, nil).export(f, []string{vkey}, nil))

@@ -274,8 +274,8 @@ func TestStateForgetsNothingBeforeItsEnd(t *testing.T) {
 }
 
 func TestStateIsBounded(t *testing.T) {
-	var s State
-	full := &Snapshot{Sequence: 1, Grants: make([]Entry, MaxEntries)}
+	s := State{limit: 1000}
+	full := &Snapshot{Sequence: 1, Grants: make([]Entry, s.limit)}
 	for i := range full.Grants {
 		full.Grants[i] = Entry{fmt.Sprint("grt_", i), t0.Add(time.Hour)}
 	}
@@ -287,7 +287,7 @@ func TestStateIsBounded(t *testing.T) {
 			t.Errorf("%v, ready: %t", err, s.Ready())
 		}
 	}
-	if s.Len() > MaxEntries+1 {
+	if s.Len() > s.limit+1 {
 		t.Errorf("%d entries", s.Len())
 	}
 	if err := s.Apply(snapshot(9), t0.Add(2*time.Hour)); err != nil || !s.Ready() || s.Len() != 0 {

@@ -17,6 +17,7 @@ type State struct {
 	pruned time.Time
 	grants map[string]time.Time // id → until
 	tokens map[string]time.Time // jti → until
+	limit  int                  // of entries; zero is MaxEntries
 }
 
 // Apply takes the next event, at time now of the reader's clock. ErrGap means
@@ -31,9 +32,9 @@ func (s *State) Apply(e Event, now time.Time) error {
 	if now.Sub(s.pruned) >= time.Minute || now.Before(s.pruned) {
 		s.Prune(now)
 	}
-	if s.Len() > MaxEntries {
+	if s.full() {
 		s.Prune(now)
-		if s.Len() > MaxEntries {
+		if s.full() {
 			s.ready = false
 			return fmt.Errorf("%w: %d", ErrFull, s.Len())
 		}
@@ -56,7 +57,7 @@ func (s *State) apply(e Event) error {
 		s.seq, s.ready = e.Sequence, true
 		return nil
 	case *Revoked:
-		if s.Len() > MaxEntries {
+		if s.full() {
 			return fmt.Errorf("%w: %d", ErrFull, s.Len())
 		}
 		// What is revoked is revoked, whatever was lost before it.
@@ -109,6 +110,13 @@ func (s *State) LastSeq() uint64 { return s.seq }
 
 // Len is the number of entries.
 func (s *State) Len() int { return len(s.grants) + len(s.tokens) }
+
+func (s *State) full() bool {
+	if s.limit > 0 {
+		return s.Len() > s.limit
+	}
+	return s.Len() > MaxEntries
+}
 
 // Prune forgets the entries whose end is more than PruneGrace ago. Apply does
 // it by itself every minute.
