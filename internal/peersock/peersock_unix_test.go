@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 			fmt.Println("dial failed:", err)
 			os.Exit(1)
 		}
-		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 		b, _ := io.ReadAll(c)
 		fmt.Printf("uid %d read %d bytes\n", os.Geteuid(), len(b))
 		os.Exit(0)
@@ -132,7 +132,7 @@ func TestBothEndsKnowEachOther(t *testing.T) {
 	if p := c.(*Conn).Peer(); p != want {
 		t.Errorf("dialing end sees %+v, want %+v", p, want)
 	}
-	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	if p := <-got; p != want {
 		t.Errorf("listening end sees %+v, want %+v", p, want)
 	}
