@@ -164,6 +164,8 @@ func TestVerifyReportsTimesThatGoBackwards(t *testing.T) {
 
 // Whoever has the file, or even the server and its key, cannot change what
 // stands before a checkpoint that the auditor holds.
+//
+// Invariant: AU-4
 func TestVerifyNoticesEveryTampering(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s, vkey := signer(t, 1)
@@ -241,6 +243,8 @@ func TestVerifyNoticesEveryTampering(t *testing.T) {
 }
 
 // Each thing that can be wrong has its own sentinel.
+//
+// Invariant: AU-2
 func TestVerifySentinels(t *testing.T) {
 	s, vkey := signer(t, 1)
 	thief, thiefKey := signer(t, 9)

@@ -62,6 +62,8 @@ const goodClaims = `{"jti":"j","htm":"GET","htu":"https://api.example.test/v1/re
 	`"ath":"fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo"}`
 
 // RFC 9449 §4.3, steps 2 to 7: form, type, algorithm, key, signature.
+//
+// Invariant: DP-16a, DP-16b, DP-16f
 func TestVerifyRefusesHeaders(t *testing.T) {
 	s, ed, rs := testSigner(t, 1), testEdSigner(t), testRSASigner(t)
 	jwk := string(s.Public().AppendJWK(nil))
@@ -114,6 +116,8 @@ func TestVerifyRefusesHeaders(t *testing.T) {
 }
 
 // RFC 9449 §4.3, steps 3 and 8 to 12, without a nonce.
+//
+// Invariant: DP-16c, DP-16e, DP-17a
 func TestVerifyRefusesClaims(t *testing.T) {
 	s := testSigner(t, 1)
 	edit := func(old, new string) string {
@@ -171,6 +175,8 @@ func TestVerifyRefusesClaims(t *testing.T) {
 }
 
 // RFC 9449 §7.1: the key is compared with the bound one, not only returned.
+//
+// Invariant: DP-16d
 func TestVerifyComparesThumbprint(t *testing.T) {
 	s, thief := testSigner(t, 1), testSigner(t, 2)
 	if _, err := Verify(newProof(t, thief, request()), expect(s)); !errors.Is(err, ErrThumbprint) {
@@ -208,6 +214,8 @@ func TestVerifyEmptyExpectations(t *testing.T) {
 }
 
 // RFC 9449 §8: once nonces are given out, the nonce is judged and the clock is not.
+//
+// Invariant: DP-17c
 func TestVerifyNonce(t *testing.T) {
 	s, n := testSigner(t, 1), testNonces(t)
 	fresh := n.Mint(testNow, NonceRandom{1})
@@ -256,6 +264,8 @@ func TestVerifyNonce(t *testing.T) {
 }
 
 // A jti is good once, and only proofs that hold are remembered (RFC 9449 §11.1).
+//
+// Invariant: DP-17b
 func TestVerifyReplay(t *testing.T) {
 	s := testSigner(t, 1)
 	r := NewMemoryReplays(10)
@@ -318,6 +328,8 @@ func TestVerifyRefusesWhenReplaysFail(t *testing.T) {
 }
 
 // A proof for one method and URL is none for any other.
+//
+// Invariant: DP-16c
 func TestProofIsForOneRequest(t *testing.T) {
 	s := testSigner(t, 1)
 	method := rapid.SampledFrom([]string{"GET", "POST", "PUT", "get", "Get", "HEAD", "PATCH", "DELETE"})
@@ -353,6 +365,8 @@ func TestProofIsForOneRequest(t *testing.T) {
 }
 
 // No single changed byte of a proof leaves it valid.
+//
+// Invariant: DP-16f
 func TestMutatedProofNeverVerifies(t *testing.T) {
 	s := testSigner(t, 1)
 	good := newProof(t, s, request())

@@ -112,6 +112,8 @@ func TestParseEmbeddedRefuses(t *testing.T) {
 }
 
 // A key is good for one algorithm, whatever the header says (RFC 8725 §3.1).
+//
+// Invariant: TK-20b
 func TestVerifyKeyDecidesAlgorithm(t *testing.T) {
 	ec, ed := testES256(t, "", 3), testEdDSA(t)
 	for _, c := range []struct {

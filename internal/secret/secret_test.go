@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
+// Invariant: SC-2
 func TestValueRedactsItself(t *testing.T) {
 	const s = "hunter2-hunter2"
 	v := New(s)

@@ -56,6 +56,8 @@ func TestIssueIDVerifyRoundTrip(t *testing.T) {
 }
 
 // Access tokens and ID tokens are never taken for each other (RFC 8725 §3.11).
+//
+// Invariant: TK-20a
 func TestTokenKindsAreNotConfused(t *testing.T) {
 	s := testSigner(t, testKeyID, 1)
 	c := goodClaims()

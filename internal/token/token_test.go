@@ -102,6 +102,8 @@ func TestIssueRefusesMissingClaims(t *testing.T) {
 }
 
 // RFC 9068 §4, RFC 8725: the header decides nothing that the key set does not.
+//
+// Invariant: TK-20a, TK-20d
 func TestVerifyRefusesHeaders(t *testing.T) {
 	s, attacker := testSigner(t, testKeyID, 1), testSigner(t, testKeyID, 2)
 	rs := testRSASigner(t, "rsa")
@@ -164,6 +166,7 @@ func hs256(t *testing.T, s jws.Signer, kid string) string {
 	return input + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
+// Invariant: TK-20c
 func TestVerifyRefusesClaims(t *testing.T) {
 	s := testSigner(t, testKeyID, 1)
 	edit := func(old, new string) string {
