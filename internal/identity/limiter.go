@@ -127,8 +127,10 @@ func (f *failures) wait(name string, now time.Time) time.Duration {
 	if n := v.count - f.free; n < 16 {
 		delay = min(firstDelay<<n, maxDelay)
 	}
-	// A clock that went back must not make anybody wait longer than the delay.
-	return min(v.last.Add(delay).Sub(now), delay)
+	if v.last.After(now) {
+		v.last = now // the clock went back; nobody is to wait for it
+	}
+	return max(v.last.Add(delay).Sub(now), 0)
 }
 
 func (f *failures) add(name string, now time.Time) {
