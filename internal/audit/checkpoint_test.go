@@ -81,6 +81,12 @@ func TestOpenCheckpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.Origin = "127.0.0.1:8430/blue"
+	ofAnother, err := SignCheckpoint(c, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Origin = origin
 	for name, tt := range map[string]struct {
 		msg    []byte
 		origin string
@@ -94,6 +100,7 @@ func TestOpenCheckpoint(t *testing.T) {
 		"unknown key":          {msg, origin, []string{otherKey}, ErrKey},
 		"no key":               {msg, origin, nil, ErrKey},
 		"another log":          {msg, "127.0.0.1:8430/blue", []string{vkey}, ErrKey},
+		"of another log":       {ofAnother, origin, []string{vkey}, ErrKey},
 		"another log's key":    {byForeign, origin, []string{foreignKey}, ErrKey},
 		"changed size":         {bytes.Replace(msg, []byte("\n12\n"), []byte("\n11\n"), 1), origin, []string{vkey}, ErrSignature},
 		"changed time":         {bytes.Replace(msg, []byte("2026"), []byte("2025"), 1), origin, []string{vkey}, ErrSignature},

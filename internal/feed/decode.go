@@ -15,11 +15,14 @@ import (
 // events, fields and members are ErrFormat, since a reader that skips what it
 // does not know could skip a revocation.
 type Decoder struct {
-	r *bufio.Reader
+	r   *bufio.Reader
+	max int // bytes of one event's data
 }
 
 // NewDecoder reads from r.
-func NewDecoder(r io.Reader) *Decoder { return &Decoder{r: bufio.NewReaderSize(r, MaxLine)} }
+func NewDecoder(r io.Reader) *Decoder {
+	return &Decoder{r: bufio.NewReaderSize(r, MaxLine), max: MaxEvent}
+}
 
 // Next reads one event. At the end of the stream it gives io.EOF, or
 // io.ErrUnexpectedEOF within an event. After an error the stream is of no
@@ -62,8 +65,8 @@ func (d *Decoder) Next() (Event, error) {
 			}
 			id = string(value)
 		case "data":
-			if len(data)+len(value) > MaxEvent {
-				return nil, fmt.Errorf("%w: event of more than %d bytes", ErrFormat, MaxEvent)
+			if len(data)+len(value) > d.max {
+				return nil, fmt.Errorf("%w: event of more than %d bytes", ErrFormat, d.max)
 			}
 			data = append(append(data, value...), '\n')
 		default:

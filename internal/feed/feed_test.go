@@ -159,6 +159,7 @@ func TestDecoderRefuses(t *testing.T) {
 		"not JSON":             {put(`{"seq"`, `seq"`), ErrFormat},
 		"two objects":          {put("}\n", "}{}\n"), ErrFormat},
 		"unknown member":       {put(`"prev"`, `"previous"`), ErrFormat},
+		"one more member":      {put(`"prev"`, `"new":1,"prev"`), ErrFormat},
 		"no seq":               {put(`"seq":9,`, ""), ErrFormat},
 		"no prev":              {put(`"prev":7,`, ""), ErrFormat},
 		"prev not before":      {put(`"prev":7`, `"prev":9`), ErrFormat},
@@ -183,6 +184,21 @@ func TestDecoderRefuses(t *testing.T) {
 		if e, err := NewDecoder(strings.NewReader(tt.in)).Next(); !errors.Is(err, tt.want) || e != nil {
 			t.Errorf("%s: %v %v, want %v", name, e, err, tt.want)
 		}
+	}
+}
+
+// A server cannot fill the reader's memory with one event.
+func TestDecoderIsBounded(t *testing.T) {
+	line := "data: " + strings.Repeat(" ", 99) + "\n"
+	for n, want := range map[int]error{9: io.ErrUnexpectedEOF, 11: ErrFormat} {
+		d := NewDecoder(strings.NewReader(strings.Repeat(line, n)))
+		d.max = 1000
+		if _, err := d.Next(); !errors.Is(err, want) {
+			t.Errorf("%d lines: %v, want %v", n, err, want)
+		}
+	}
+	if e := (&Snapshot{IssuedAt: t0, Grants: []Entry{{strings.Repeat("a", MaxID), t0}}}); len(encode(t, e))-len(encode(t, &Snapshot{IssuedAt: t0})) > MaxEvent/MaxEntries {
+		t.Error("a snapshot of MaxEntries may be longer than MaxEvent")
 	}
 }
 

@@ -237,7 +237,7 @@ func TestHandlerMasksEverything(t *testing.T) {
 				"string", inPlain, inPlain, "key",
 				"error", fmt.Errorf("wrapped: %w", errors.New(inPlain)),
 				"stringer", stringer{inPlain}, "valuer", valuer{inPlain},
-				"bytes", []byte(inPlain), "struct", struct{ A string }{inPlain}, "pointer", ptr,
+				"bytes", []byte(inPlain), "struct", struct{ A string }{inPlain}, "pointer", ptr, "deep pointer", struct{ P any }{ptr},
 				"map", map[string]string{"k": inPlain}, "list", []string{inPlain},
 				slog.Group("group", "in", inPlain, slog.Group("deeper", "in", errors.New(inPlain))),
 				"number", 5, "time", time.Unix(0, 0), "nil", nil)
