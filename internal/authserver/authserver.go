@@ -111,6 +111,9 @@ func (s *Server) Registry() *Registry { return s.registry.Load() }
 // UseKeys replaces the keys, after a rotation or a reload.
 func (s *Server) UseKeys(r *signer.Ring) { s.keys.Store(r) }
 
+// UseRegistry replaces what the config names, after a reload.
+func (s *Server) UseRegistry(r *Registry) { s.registry.Store(r) }
+
 // Keys are the keys in use.
 func (s *Server) Keys() *signer.Ring { return s.keys.Load() }
 

@@ -3,6 +3,7 @@ package authserver
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -149,6 +150,9 @@ func (s *Server) target(client *Client, p oauth.Params) (string, []string, error
 	res, err := s.Registry().Resource(resource)
 	if err != nil {
 		return "", nil, err
+	}
+	if len(client.Resources) > 0 && !slices.Contains(client.Resources, resource) {
+		return "", nil, oauth.Fail(oauth.ResourceUnknown)
 	}
 	asked, err := oauth.ParseScope(p.Get("scope"))
 	if err != nil {

@@ -65,6 +65,7 @@ type Client struct {
 	DefaultResource string
 	DefaultScopes   []string // of the default resource; empty: the resource's first
 	Scopes          []string // that it may ask for; empty: any
+	Resources       []string // that it may ask for; empty: any
 	DPoPRequired    bool
 	Handshake       bool // loopback handshake; implies PARRequired and form_post alone
 	PARRequired     bool

@@ -23,8 +23,8 @@ type Named struct {
 type SeedAccount struct {
 	Email    string
 	Roles    []string
-	Password func() (secret.Value, error) // read only when the account is made
-	OneTime  bool                         // made because nothing was there
+	Password secret.Value // taken only when the account is made
+	OneTime  bool         // made because nothing was there
 }
 
 // Start records that the server started, and what a restart ends.
@@ -133,11 +133,7 @@ func (s *Server) seedAccount(ctx context.Context, a SeedAccount) error {
 	now := s.Now()
 	rec := event.Record{Name: event.AccountChanged, Tenant: s.tenant, Time: now, Reason: event.ReasonConfig, Facts: event.Facts{Email: email}}
 	if acc.Version == 0 {
-		pw, err := a.Password()
-		if err != nil {
-			return err
-		}
-		hash, err := s.people.Hash(ctx, pw)
+		hash, err := s.people.Hash(ctx, a.Password)
 		if err != nil {
 			return err
 		}
