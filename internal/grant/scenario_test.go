@@ -21,10 +21,7 @@ var update = flag.Bool("update", false, "write what happens into the scenarios; 
 // with the time that passes before it; behind "=>" stand the state afterwards,
 // the answer, and what is recorded. A line that begins with # is for the reader.
 //
-// Invariant: CF-4a
-// Invariant: CF-4b
-// Invariant: GR-3
-// Invariant: TK-19b
+// Invariant: CF-3c, CF-4a, CF-4b, CF-6, DP-18c, DP-18d, DP-18e, GR-2, GR-3, HS-3, HS-5, HS-6, TK-19b
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
