@@ -131,6 +131,7 @@ func (s *Server) bindRequest(ctx context.Context, in SignIn, b Browser, c store.
 	t := s.turn(r, b, session)
 	t.step(grant.Open{Session: session, Binding: t.hash})
 	opened := !t.change.IsEmpty()
+	c.Records[0].Request = r.Value.ID
 	t.change.Sessions, t.change.Records = c.Sessions, append(c.Records, t.change.Records...)
 	if !opened && t.err == nil {
 		return s.apply(ctx, t.change)

@@ -355,7 +355,7 @@ func stepRedeem(s Request, e Redeem, env Env) (Request, []Effect, error) {
 	s.Status, s.Grant = Redeemed, g.ID
 	redeemed := s.record(event.CodeRedeemed, env)
 	created := Record{g.record(event.GrantCreated, env)}
-	created.Until = g.EndsAt
+	created.Request, created.Until = s.ID, g.EndsAt
 	created.Scope = strings.Join(g.Scope, " ")
 	g, issued := g.issue(g.Scope, env)
 	return s, append([]Effect{redeemed, NewGrant{g}, created}, issued...), nil
