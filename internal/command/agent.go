@@ -1,0 +1,163 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keytether/keytether/internal/agentwire"
+)
+
+func (a *app) agentCmd() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "agent",
+		Short: "The agent that holds your logins",
+		Long: `The agent is a program of your own that holds proof keys and refresh tokens, in memory alone. It
+starts when it is needed and answers your programs only, over a local socket.`,
+	}
+	group(c)
+	c.AddCommand(a.agentRunCmd(), a.agentStatusCmd(), a.agentLockCmd(), a.agentUnlockCmd(), a.agentStopCmd())
+	return c
+}
+
+func (a *app) agentRunCmd() *cobra.Command {
+	var debug bool
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run the agent here, until it is told to stop",
+		Long: `Runs the agent in the foreground. You need not: a login starts it. A service manager may want
+to. The socket is KEYTETHER_SOCKET, else agent.sock in $XDG_RUNTIME_DIR/keytether, else in the
+user's state folder. Its log goes to stderr.`,
+		Args: exactly(0, ""),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if a.RunAgent == nil {
+				return fail("the agent was not started", errors.New("this program was built without it"), "")
+			}
+			return a.RunAgent(c.Context(), AgentOptions{Version: a.Version, Getenv: a.getenv, Log: a.Stderr, Debug: debug})
+		},
+	}
+	c.Flags().BoolVarP(&debug, "verbose", "v", false, "log more")
+	return c
+}
+
+func (a *app) agentStatusCmd() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show whether an agent runs; exits with 1 if none does",
+		Args:  exactly(0, ""),
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, running, err := a.agentStatus(c.Context())
+			if err != nil {
+				return err
+			}
+			if err := a.showStatus(s, running, false); err != nil {
+				return err
+			}
+			if !running {
+				return exitError(exitFailed)
+			}
+			return nil
+		},
+	}
+	a.jsonFlag(c, "as JSON")
+	return c
+}
+
+const passphraseHelp = "read a passphrase from the first line of standard input"
+
+func (a *app) agentLockCmd() *cobra.Command {
+	var ask bool
+	c := &cobra.Command{
+		Use:   "lock",
+		Short: "Make the agent refuse tokens, proofs and logins until it is unlocked",
+		Args:  exactly(0, ""),
+		RunE: func(c *cobra.Command, _ []string) error {
+			r, agent, err := a.lockRequest(c.Context(), ask)
+			if err != nil {
+				return err
+			}
+			if err := agent.Lock(c.Context(), r); err != nil {
+				return err
+			}
+			return a.println("Locked. `keytether agent unlock` opens it again.")
+		},
+	}
+	c.Flags().BoolVar(&ask, "passphrase-stdin", false, passphraseHelp)
+	return c
+}
+
+func (a *app) agentUnlockCmd() *cobra.Command {
+	var ask bool
+	c := &cobra.Command{
+		Use:   "unlock",
+		Short: "Undo lock",
+		Args:  exactly(0, ""),
+		RunE: func(c *cobra.Command, _ []string) error {
+			r, agent, err := a.lockRequest(c.Context(), ask)
+			if err != nil {
+				return err
+			}
+			if err := agent.Unlock(c.Context(), r); err != nil {
+				return err
+			}
+			return a.println("Unlocked.")
+		},
+	}
+	c.Flags().BoolVar(&ask, "passphrase-stdin", false, passphraseHelp)
+	return c
+}
+
+func (a *app) lockRequest(ctx context.Context, ask bool) (agentwire.LockRequest, *agentwire.Client, error) {
+	var r agentwire.LockRequest
+	if ask {
+		line, err := bufio.NewReader(io.LimitReader(a.Stdin, 4096)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return r, nil, fail("the passphrase could not be read", err, "")
+		}
+		if line = strings.TrimRight(line, "\r\n"); line == "" {
+			return r, nil, usage("standard input holds no passphrase", "Write it there, or leave --passphrase-stdin out")
+		}
+		r.Passphrase = agentwire.NewSecret(line)
+	}
+	agent, err := a.agent(ctx)
+	return r, agent, err
+}
+
+func (a *app) agentStopCmd() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "stop",
+		Short: "Stop the agent; logins that are held in memory end here",
+		Long: `Stops the agent. Its logins are in memory alone and are gone with it; at the server their grants
+live on until they expire. keytether logout --all revokes them first.`,
+		Args: exactly(0, ""),
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, running, err := a.agentStatus(c.Context())
+			if err != nil {
+				return err
+			}
+			if !running {
+				return a.println("No agent is running.")
+			}
+			agent, err := a.agent(c.Context())
+			if err != nil {
+				return err
+			}
+			if err := agent.Stop(c.Context(), agentwire.StopRequest{}); err != nil {
+				return err
+			}
+			lost := ""
+			if s.Agent.Grants == 1 {
+				lost = " One login ended with it."
+			} else if s.Agent.Grants > 1 {
+				lost = fmt.Sprintf(" %d logins ended with it.", s.Agent.Grants)
+			}
+			return a.println("The agent has stopped." + lost)
+		},
+	}
+	return c
+}

@@ -1,0 +1,57 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/keytether/keytether/internal/agentstart"
+	"github.com/keytether/keytether/internal/agentwire"
+)
+
+func (a *app) socket() (string, error) {
+	path, err := agentstart.Socket(a.getenv)
+	if err != nil {
+		return "", agentwire.NewError(agentwire.Usage, "the agent's socket is not known", err.Error(), "", err)
+	}
+	return path, nil
+}
+
+// agent connects to the agent that runs; without one, nobody is logged in.
+func (a *app) agent(ctx context.Context) (*agentwire.Client, error) {
+	return a.connect(ctx, agentstart.Find)
+}
+
+// ensureAgent connects to the agent and starts it if none runs.
+func (a *app) ensureAgent(ctx context.Context) (*agentwire.Client, error) {
+	return a.connect(ctx, agentstart.Ensure)
+}
+
+type connector func(context.Context, agentstart.Options) (*agentwire.Client, agentstart.Notice, error)
+
+func (a *app) connect(ctx context.Context, by connector) (*agentwire.Client, error) {
+	path, err := a.socket()
+	if err != nil {
+		return nil, err
+	}
+	c, notice, err := by(ctx, agentstart.Options{Socket: path, Version: a.Version, Env: a.Environ})
+	if err != nil {
+		return nil, connectError(err)
+	}
+	if notice != "" {
+		_, _ = fmt.Fprintln(a.Stderr, "keytether: "+clean(string(notice)))
+	}
+	return c, nil
+}
+
+// connectError says why there is no agent to ask.
+func connectError(err error) error {
+	if errors.Is(err, agentstart.ErrNotRunning) {
+		return agentwire.NewError(agentwire.NotLoggedIn, "you are not logged in", "no agent is running, and only an agent holds a login",
+			"Run `keytether login`", err)
+	}
+	if e, ok := errors.AsType[*agentwire.Error](err); ok {
+		return e
+	}
+	return agentwire.NewError(agentwire.AgentGone, "the agent cannot be used", err.Error(), "", err)
+}

@@ -1,0 +1,92 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keytether/keytether/internal/agentwire"
+)
+
+func (a *app) statusCmd() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show the agent and every login it holds",
+		Long: `Shows the agent and all its logins. That no agent runs is an answer too: nobody is logged in
+then, and the next login starts one.`,
+		Args: exactly(0, ""),
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, running, err := a.agentStatus(c.Context())
+			if err != nil {
+				return err
+			}
+			return a.showStatus(s, running, true)
+		},
+	}
+	a.jsonFlag(c, "as JSON: agent (null if none runs) and profiles")
+	return c
+}
+
+// agentStatus asks the agent; running is false when there is none to ask.
+func (a *app) agentStatus(ctx context.Context) (s agentwire.StatusResponse, running bool, err error) {
+	agent, err := a.agent(ctx)
+	if err == nil {
+		s, err = agent.Status(ctx)
+	}
+	if errors.Is(err, agentwire.NotLoggedIn) {
+		return s, false, nil
+	}
+	return s, err == nil, err
+}
+
+func (a *app) showStatus(s agentwire.StatusResponse, running, profiles bool) error {
+	switch {
+	case a.json && !running:
+		return said(a.Stdout.Write([]byte(`{"agent":null,"profiles":[]}` + "\n")))
+	case a.json:
+		if s.Profiles == nil {
+			s.Profiles = []agentwire.ProfileStatus{}
+		}
+		return a.printJSON(s)
+	case !running:
+		return a.println("No agent is running; nobody is logged in.")
+	}
+	locked := ""
+	if s.Agent.Locked {
+		locked = "yes: it gives nothing out until `keytether agent unlock`"
+	}
+	err := a.writeFields(a.Stdout, []field{
+		{"Agent", "version " + s.Agent.Version.Version + ", process " + strconv.Itoa(s.Agent.PID)},
+		{"Since", s.Agent.StartedAt.Local().Format("2006-01-02 15:04")},
+		{"Locked", locked},
+		{"Logins", strconv.Itoa(len(s.Profiles))},
+	})
+	if !profiles {
+		return err
+	}
+	for _, p := range s.Profiles {
+		if err == nil {
+			err = a.println("\n" + paint(clean(p.Profile), green, a.colour(a.Stdout)))
+		}
+		if err == nil {
+			err = a.writeFields(a.Stdout, a.profileFields(p))
+		}
+	}
+	return err
+}
+
+func (a *app) profileFields(p agentwire.ProfileStatus) []field {
+	token := "none in hand; the next use renews"
+	if p.AccessTokenExpiresAt.After(a.Now()) {
+		token = p.TokenType + ", for " + span(p.AccessTokenExpiresAt.Sub(a.Now())) + " more"
+	}
+	problem := ""
+	if p.LastError != nil {
+		problem = p.LastError.Error()
+	}
+	p.Profile = "" // it is the heading
+	return append(a.loginFields(p.Whoami),
+		field{"Token", token}, field{"Key", p.KeyStore}, field{"Problem", problem})
+}
