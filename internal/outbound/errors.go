@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -103,6 +104,9 @@ func explain(ctx context.Context, u *url.URL, err error) error {
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // its text holds the whole URL
 	}
+	if said, ok := errors.AsType[*Error](err); ok {
+		return said
+	}
 	what := origin(u) + " cannot be reached"
 	op, _ := errors.AsType[*net.OpError](err)
 	byProxy := op != nil && op.Op == "proxyconnect"
@@ -146,6 +150,18 @@ func explain(ctx context.Context, u *url.URL, err error) error {
 		return fail(ErrUnreachable, what, "the connection was closed before the answer was complete", "Try again", err)
 	}
 	return fail(ErrUnreachable, what, "the network says no", "Check the network, the VPN and HTTPS_PROXY", err)
+}
+
+// proxyAnswered turns a proxy's refusal of CONNECT into words; net/http has the status text alone.
+func proxyAnswered(_ context.Context, via *url.URL, req *http.Request, res *http.Response) error {
+	if res.StatusCode == http.StatusOK {
+		return nil
+	}
+	do := "Ask who runs the proxy, or name the server in NO_PROXY"
+	if res.StatusCode == http.StatusProxyAuthRequired {
+		do = "Put the proxy's user name and password into HTTPS_PROXY"
+	}
+	return fail(ErrUnreachable, "https://"+req.Host+" cannot be reached", fmt.Sprintf("the proxy %s answers %d %s", via.Host, res.StatusCode, http.StatusText(res.StatusCode)), do, nil)
 }
 
 func explainExpired(what string, ci x509.CertificateInvalidError, err error) error {

@@ -64,6 +64,7 @@ func New(o Options) (*Client, error) {
 	}
 	tr := &http.Transport{
 		Proxy:                  func(r *http.Request) (*url.URL, error) { return via.choose(r.URL), nil },
+		OnProxyConnectResponse: proxyAnswered,
 		DialContext:            dial,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		ForceAttemptHTTP2:      true,

@@ -222,11 +222,12 @@ func TestProxyComesFromTheMapOnly(t *testing.T) {
 	defer proxy.Close()
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-	c := client(t, Options{Env: map[string]string{"HTTP_PROXY": proxy.URL, "https_proxy": proxy.URL, "NO_PROXY": "direct.test"}})
+	c := client(t, Options{Env: map[string]string{"HTTP_PROXY": proxy.URL, "https_proxy": strings.Replace(proxy.URL, "//", "//user:pw@", 1), "NO_PROXY": "direct.test"}})
 	if _, err := c.GetMetadata(t.Context(), "http://plain.test/"); err != nil {
 		t.Error(err)
 	}
-	if _, err := c.GetMetadata(t.Context(), "https://auth.test/"); !errors.Is(err, ErrUnreachable) {
+	_, err := c.GetMetadata(t.Context(), "https://auth.test/")
+	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "https://auth.test:443 cannot be reached: the proxy ") || !strings.Contains(err.Error(), "answers 502") || strings.Contains(err.Error(), "pw") {
 		t.Errorf("got %v", err)
 	}
 	if got := strings.Join(asked, ","); got != "GET plain.test,CONNECT auth.test:443" {
