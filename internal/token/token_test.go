@@ -166,7 +166,7 @@ func hs256(t *testing.T, s jws.Signer, kid string) string {
 	return input + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// Invariant: TK-20c
+// Invariant: TK-20c, TK-20e
 func TestVerifyRefusesClaims(t *testing.T) {
 	s := testSigner(t, testKeyID, 1)
 	edit := func(old, new string) string {
