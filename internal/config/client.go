@@ -13,9 +13,7 @@ func (c *Config) clients(top object) {
 	lines := map[string]int{}
 	var own []Client
 	for _, it := range top.list("clients") {
-		o, ok := r.object(it.value, it.at, "id", "name", "redirect_uris", "grants", "default_resource", "default_scopes",
-			"resources", "scopes", "dpop", "handshake", "par", "response_modes", "id_token_alg", "lifetimes",
-			"token_endpoint_auth_method", "secret_file", "jwks_file")
+		o, ok := r.object(it.value, it.at, keys["client"]...)
 		if !ok {
 			continue
 		}
@@ -164,7 +162,7 @@ func (cl *Client) lifetimes(o object) {
 	if !ok {
 		return
 	}
-	l, ok := o.r.object(m.value, m.at, "access", "idle", "grant")
+	l, ok := o.r.object(m.value, m.at, keys["lifetimes"]...)
 	if !ok {
 		return
 	}

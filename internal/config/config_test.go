@@ -84,6 +84,8 @@ func TestRefusals(t *testing.T) {
 		{"a", "1:1", "keys with values"},
 		{"issuer: [\n", "1:9", "not YAML"},
 		{"\xff", "", "UTF-8"},
+		{strings.Repeat("[", 300), "", "nested"},
+		{strings.Repeat("- ", 300), "", "nested"},
 		{base + "---\na: b\n", "2:1", "second document"},
 		{"listen: 127.0.0.1:1\n", "1:1 issuer", "missing"},
 		{base + "isuer: x\n", "2:1 isuer", `Did you mean "issuer"? Allowed here: issuer, listen`},
@@ -377,6 +379,32 @@ func TestDigest(t *testing.T) {
 	}
 	if Digest(Account{Email: "a"}) == Digest(Account{Email: "a", Roles: []string{RoleAdmin}}) {
 		t.Error("a new role has the same digest")
+	}
+}
+
+// docs/config.md has a row for every key, and its example is accepted.
+func TestDocsNameEveryKey(t *testing.T) {
+	b, err := os.ReadFile("../../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(b)
+	for kind, list := range keys {
+		for _, key := range list {
+			if kind != "" {
+				key = kind + "." + key
+			}
+			if !strings.Contains(doc, "| `"+key+"` |") {
+				t.Errorf("docs/config.md has no row for %s", key)
+			}
+		}
+	}
+	_, example, _ := strings.Cut(doc, "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	d := dir(t)
+	c, err := Parse([]byte(strings.ReplaceAll(example, "/etc/keytether/person.pw", "pw")), d)
+	if err != nil || len(c.Clients) != 3 {
+		t.Errorf("the example: %v", err)
 	}
 }
 

@@ -12,14 +12,28 @@ import (
 	"github.com/keytether/keytether/internal/secret"
 )
 
+// keys are the allowed keys of each kind of mapping, in the order in which they
+// are documented (docs/config.md).
+var keys = map[string][]string{
+	"":          {"issuer", "listen", "data", "database", "tls", "trusted_proxies", "accounts", "resources", "clients"},
+	"tls":       {"cert_file", "key_file"},
+	"account":   {"email", "password_file", "roles"},
+	"resource":  {"id", "name", "scopes", "bearer", "jwks_file"},
+	"lifetimes": {"access", "idle", "grant"},
+	"client": {
+		"id", "name", "redirect_uris", "grants", "default_resource", "default_scopes",
+		"resources", "scopes", "dpop", "handshake", "par", "response_modes", "id_token_alg", "lifetimes",
+		"token_endpoint_auth_method", "secret_file", "jwks_file",
+	},
+}
+
 func parse(data []byte, dir, file string) (*Config, error) {
 	r := &reader{dir: dir, file: file}
 	root, ok := r.document(data)
 	if !ok {
 		return nil, r.problems
 	}
-	top, ok := r.object(root, place{line: 1, column: 1}, "issuer", "listen", "data", "database", "tls",
-		"trusted_proxies", "accounts", "resources", "clients")
+	top, ok := r.object(root, place{line: 1, column: 1}, keys[""]...)
 	if !ok {
 		return nil, r.problems.sorted()
 	}
@@ -102,7 +116,7 @@ func (c *Config) server(top object) {
 }
 
 func (c *Config) tls(r *reader, m member) {
-	o, ok := r.object(m.value, m.at, "cert_file", "key_file")
+	o, ok := r.object(m.value, m.at, keys["tls"]...)
 	if !ok {
 		return
 	}
@@ -129,7 +143,7 @@ func (c *Config) accounts(top object) {
 	r := top.r
 	lines := map[string]int{}
 	for _, it := range top.list("accounts") {
-		o, ok := r.object(it.value, it.at, "email", "password_file", "roles")
+		o, ok := r.object(it.value, it.at, keys["account"]...)
 		if !ok {
 			continue
 		}
@@ -171,7 +185,7 @@ func (c *Config) resources(top object) {
 	defer c.addBuiltIns()
 	lines := map[string]int{}
 	for _, it := range top.list("resources") {
-		o, ok := r.object(it.value, it.at, "id", "name", "scopes", "bearer", "jwks_file")
+		o, ok := r.object(it.value, it.at, keys["resource"]...)
 		if !ok {
 			continue
 		}

@@ -16,7 +16,7 @@ const (
 
 	maxFile    = 256 << 10 // a thousand clients fit
 	maxSecret  = 64 << 10  // a password, secret or JWKS file
-	maxNesting = 100       // of brackets; the YAML reader's time grows with its square
+	maxNesting = 200       // of brackets and list marks, a ruler of dashes fits; the YAML reader's time grows with its square
 	maxEntries = 2000      // of one list
 	maxName    = 100       // characters, shown on the consent page
 	maxWords   = 200       // characters, one line of the consent page

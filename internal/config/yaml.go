@@ -57,7 +57,7 @@ func (r *reader) document(data []byte) (root ast.Node, ok bool) {
 		return nil, false
 	}
 	if nesting(data) > maxNesting {
-		r.fail(place{}, "brackets are nested more than %d deep", maxNesting)
+		r.fail(place{}, "brackets or list marks are nested more than %d deep", maxNesting)
 		return nil, false
 	}
 	defer func() {
@@ -92,17 +92,25 @@ func (r *reader) document(data []byte) (root ast.Node, ok bool) {
 	return f.Docs[0].Body, true
 }
 
-// nesting is how deep unclosed brackets stand at most.
+// nesting is how deep unclosed brackets stand at most, or list marks one behind
+// the other ("- - - a").
 func nesting(data []byte) (deepest int) {
-	depth := 0
+	depth, dashes := 0, 0
 	for _, c := range data {
 		switch c {
 		case '[', '{':
 			depth++
-			deepest = max(deepest, depth)
 		case ']', '}':
 			depth = max(depth-1, 0)
 		}
+		switch c {
+		case '-':
+			dashes++
+		case ' ', '\t':
+		default:
+			dashes = 0
+		}
+		deepest = max(deepest, depth, dashes)
 	}
 	return deepest
 }

@@ -68,6 +68,31 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// Even who knew the password of the hash that stands in for a missing one gets
+// nothing.
+func TestStandInHashOpensNothing(t *testing.T) {
+	p := passwords(t)
+	var err error
+	if p.dummy, err = p.Hash(t.Context(), secret.New("correct horse")); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range []store.Account{{}, {ID: "acc_a"}, {ID: "acc_a", PasswordHash: p.dummy, Disabled: true}} {
+		if _, err := p.Verify(t.Context(), a, secret.New("correct horse")); !errors.Is(err, ErrWrong) {
+			t.Errorf("%+v: %v", a, err)
+		}
+	}
+}
+
+// OWASP's least, and not more memory than a small server has.
+func TestCostsAreBounded(t *testing.T) {
+	if argonMemory < 19*1024 || argonPasses < 2 || argonHashLen < 32 || argonSaltLen < 16 {
+		t.Error("cheaper than OWASP's least")
+	}
+	if HashesAtOnce*argonMemory > 256*1024 {
+		t.Error("a storm of sign-ins takes more than 256 MiB")
+	}
+}
+
 // The time does not tell an unknown, disabled or passwordless account from a
 // wrong password: the same hash is computed.
 func TestUnknownAccountTakesTheSameTime(t *testing.T) {
