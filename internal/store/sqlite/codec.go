@@ -139,7 +139,7 @@ func (c *coder) fixed(p []byte) {
 func (c *coder) bytes(p *[]byte) {
 	present := *p != nil
 	c.flag(&present)
-	if c.reading && !present {
+	if !present {
 		*p = nil
 		return
 	}
