@@ -329,3 +329,57 @@ func TestDocsArchitecture(t *testing.T) {
 		}
 	}
 }
+
+// TestDocsConfig wants a line about every key of the config in docs/config.md.
+func TestDocsConfig(t *testing.T) {
+	md, err := os.ReadFile("docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, p := range packages(t) {
+		if p.path != "internal/config" {
+			continue
+		}
+		for _, f := range p.files {
+			for _, key := range configKeys(f.ast) {
+				found++
+				if !strings.Contains(string(md), "`"+key+"`") {
+					t.Errorf("docs/config.md does not speak of `%s`", key)
+				}
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("found %d keys only: is the table in internal/config still called keys?", found)
+	}
+}
+
+// configKeys reads the strings of `var keys = map[string][]string{…}`.
+func configKeys(f *ast.File) []string {
+	var out []string
+	ast.Inspect(f, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || len(spec.Names) != 1 || spec.Names[0].Name != "keys" || len(spec.Values) != 1 {
+			return true
+		}
+		table, ok := spec.Values[0].(*ast.CompositeLit)
+		if !ok {
+			return true
+		}
+		for _, e := range table.Elts {
+			kv, ok := e.(*ast.KeyValueExpr)
+			if !ok {
+				continue
+			}
+			ast.Inspect(kv.Value, func(n ast.Node) bool {
+				if lit, ok := n.(*ast.BasicLit); ok {
+					out = append(out, strings.Trim(lit.Value, "\""))
+				}
+				return true
+			})
+		}
+		return false
+	})
+	return out
+}
