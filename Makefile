@@ -34,7 +34,7 @@ build: ## bin/keytether and bin/keytether-server, static, for this machine
 .PHONY: test
 test: setup ## everything: races, browser logins, kill -9, fuzz seeds (PKG=./internal/grant RUN=TestX)
 	@$(GO) build -o bin/testreport ./internal/tools/testreport
-	@$(GO) test -json -race -p 2 -timeout $(TIMEOUT) -run '$(RUN)' $(PKG) | bin/testreport
+	@$(GO) test -json -race -count=1 -p 2 -timeout $(TIMEOUT) -run '$(RUN)' $(PKG) | bin/testreport
 
 .PHONY: lint
 lint: ## gofumpt, vet (here, windows, darwin), staticcheck

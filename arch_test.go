@@ -72,6 +72,7 @@ var table = []rule{
 	{"cmd/keytether", "command agent agentwire agentstart peersock keystore oauthclient outbound", "", "wiring: it injects the agent into the command"},
 	{"cmd/keytether-server", "servercmd", "", "wiring"},
 
+	{"internal/testkit/stage", "testkit/... jws", "github.com/chromedp", "it starts the built programs and speaks to them as anybody would"},
 	{"internal/testkit/...", "testkit/...", "github.com/chromedp golang.org/x/sys", "fakes know nothing of what they help to test"},
 	{"internal/tools/...", "", "", "tools of the Makefile run before anything else builds"},
 	{"cmd/demo", "login verify testkit/...", "", "the demo tells the story from outside, with the two programs and the public packages"},
