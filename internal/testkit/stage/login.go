@@ -1,0 +1,126 @@
+package stage
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os/exec"
+	"strings"
+
+	"github.com/keytether/keytether/internal/testkit/browser"
+)
+
+// Event is one line of `keytether login --json`.
+type Event struct {
+	Event   string `json:"event"`
+	URL     string `json:"url"`
+	GrantID string `json:"grant_id"`
+	Subject string `json:"subject"`
+	Code    string `json:"code"`
+	Raw     string `json:"-"`
+}
+
+// LoginResult is how a login ended.
+type LoginResult struct {
+	Events []Event
+	Stderr string
+	Code   int
+}
+
+// Last is the login's last event.
+func (r LoginResult) Last() Event {
+	if len(r.Events) == 0 {
+		return Event{}
+	}
+	return r.Events[len(r.Events)-1]
+}
+
+// Login runs `keytether login` without a browser of its own and calls open with
+// the link that it prints. It returns when the command has ended; an error of
+// open is returned after the command was stopped.
+func (s *Stage) Login(ctx context.Context, open func(url string) error, args ...string) (LoginResult, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c := s.Command(ctx, append([]string{"login", "--json", "--no-browser", "--flow", "browser", "--issuer", s.Issuer}, args...)...)
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return LoginResult{}, err
+	}
+	if err := c.Start(); err != nil {
+		return LoginResult{}, err
+	}
+	var res LoginResult
+	opened := make(chan error, 1)
+	started := false
+	sc := bufio.NewScanner(out)
+	for sc.Scan() {
+		e := Event{Raw: sc.Text()}
+		if err := json.Unmarshal(sc.Bytes(), &e); err != nil {
+			cancel()
+			_ = c.Wait()
+			return res, fmt.Errorf("stage: login printed %q: %w", sc.Text(), err)
+		}
+		res.Events = append(res.Events, e)
+		if e.Event == "browser" && !started {
+			started = true
+			go func() {
+				err := open(e.URL)
+				if err != nil {
+					cancel()
+				}
+				opened <- err
+			}()
+		}
+	}
+	err = c.Wait()
+	res.Stderr, res.Code = stderr.String(), c.ProcessState.ExitCode()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = nil
+	}
+	if started {
+		err = errors.Join(<-opened, err)
+	}
+	return res, err
+}
+
+// SignIn fills the sign-in page in, if it is shown.
+func SignIn(ctx context.Context, b *browser.Browser) error {
+	if err := b.Fill(ctx, "Email", Email); err != nil {
+		return err
+	}
+	if err := b.Fill(ctx, "Password", Password); err != nil {
+		return err
+	}
+	return b.Click(ctx, "Sign in")
+}
+
+// Allow opens the link in b, signs in when asked to, and presses Allow. It
+// returns when the listener's last page is shown.
+func Allow(ctx context.Context, b *browser.Browser, url string) error {
+	if err := b.Open(ctx, url); err != nil {
+		return err
+	}
+	text, err := b.Text(ctx)
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(text, "Allow") {
+		if err := SignIn(ctx, b); err != nil {
+			return err
+		}
+	}
+	if err := b.Click(ctx, "Allow"); err != nil {
+		return err
+	}
+	return b.WaitURL(ctx, Done)
+}
+
+// Done reports whether a URL is the clean page that a login ends on.
+func Done(u *url.URL) bool { return strings.HasPrefix(u.Path, "/done") }
