@@ -75,7 +75,7 @@ var table = []rule{
 	{"internal/testkit/stage", "testkit/... jws", "github.com/chromedp", "it starts the built programs and speaks to them as anybody would"},
 	{"internal/testkit/...", "testkit/...", "github.com/chromedp golang.org/x/sys", "fakes know nothing of what they help to test"},
 	{"internal/tools/...", "", "", "tools of the Makefile run before anything else builds"},
-	{"cmd/demo", "login verify testkit/...", "", "the demo tells the story from outside, with the two programs and the public packages"},
+	{"cmd/demo", "login verify dpop jws testkit/...", "github.com/cli/browser", "the demo tells the story from outside, with the two programs and the public packages; its thief makes proofs of his own"},
 	{"bench/...", "*", "*", "measures everything"},
 	{"test/...", "*", "*", "tests from end to end"},
 	{"conformance/...", "*", "*", "vectors and the tests that read them"},
