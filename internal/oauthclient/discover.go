@@ -10,16 +10,15 @@ import (
 	"github.com/keytether/keytether/internal/oauth"
 )
 
-// Discover fetches an issuer's metadata: RFC 8414's place first, then OpenID
-// Connect's. A document that names another issuer is discarded (RFC 8414 §3.3).
-// Errors: ErrUnreachable when nothing could be fetched, else ErrMetadata.
-func Discover(ctx context.Context, env Env, issuer string) (oauth.Metadata, error) {
+// discover fetches metadata: RFC 8414's place first, then OpenID Connect's. A
+// document that names another issuer is discarded (RFC 8414 §3.3).
+func (c *Client) discover(ctx context.Context, issuer string) (oauth.Metadata, error) {
 	if err := oauth.CheckIssuer(issuer); err != nil {
-		return oauth.Metadata{}, fmt.Errorf("%w: %q is not an https URL without query and closing slash (plain http is for loopback only)", ErrMetadata, words(issuer, 200))
+		return oauth.Metadata{}, fmt.Errorf("%w: %q is not an https URL without query and closing slash (plain http is for loopback only)", ErrIssuer, words(issuer, 200))
 	}
 	var first error
 	for _, place := range []string{oauth.WellKnownOAuth, oauth.WellKnownOIDC} {
-		m, err := fetchMetadata(ctx, env, issuer, oauth.MetadataURL(issuer, place))
+		m, err := c.fetchMetadata(ctx, issuer, oauth.MetadataURL(issuer, place))
 		if err == nil {
 			return m, nil
 		}
@@ -36,8 +35,8 @@ func Discover(ctx context.Context, env Env, issuer string) (oauth.Metadata, erro
 
 var errNoDocument = errors.New("no document there")
 
-func fetchMetadata(ctx context.Context, env Env, issuer, at string) (oauth.Metadata, error) {
-	body, err := get(ctx, env, at)
+func (c *Client) fetchMetadata(ctx context.Context, issuer, at string) (oauth.Metadata, error) {
+	body, err := c.get(ctx, at)
 	if err != nil {
 		return oauth.Metadata{}, err
 	}
@@ -70,25 +69,19 @@ func usable(m oauth.Metadata) error {
 	return nil
 }
 
-func get(ctx context.Context, env Env, at string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %q is not a URL", ErrMetadata, words(at, 200))
-	}
-	req.Header.Set("Accept", "application/json")
-	res, err := env.HTTP.Do(req)
-	if err != nil {
-		return nil, unreachable(ctx, err)
-	}
-	defer res.Body.Close()
-	body, err := readAll(res.Body)
+func (c *Client) get(ctx context.Context, at string) ([]byte, error) {
+	sent := c.env.Now()
+	res, err := c.env.HTTP.GetMetadata(ctx, at)
 	switch {
 	case err != nil:
 		return nil, unreachable(ctx, err)
-	case res.StatusCode >= 500:
-		return nil, fmt.Errorf("%w: %s answers with status %d", ErrUnreachable, at, res.StatusCode)
-	case res.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("%w: %s answers with status %d: %w", ErrMetadata, at, res.StatusCode, errNoDocument)
+	case res.Status >= 500:
+		return nil, fmt.Errorf("%w: %s answers with status %d", ErrUnreachable, at, res.Status)
+	case res.Status != http.StatusOK:
+		return nil, fmt.Errorf("%w: %s answers with status %d: %w", ErrMetadata, at, res.Status, errNoDocument)
 	}
-	return body, nil
+	if res.Header.Get("Age") == "" { // else its Date is a cache's memory
+		c.learn(res.Header, sent, c.env.Now())
+	}
+	return res.Body, nil
 }

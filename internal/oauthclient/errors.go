@@ -1,10 +1,13 @@
 package oauthclient
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/keytether/keytether/internal/oauth"
+	"github.com/keytether/keytether/internal/outbound"
 )
 
 // Sentinels, for errors.Is. The wrapping error says why, in words for a person.
@@ -12,6 +15,7 @@ var (
 	ErrDenied       = errors.New("the login was denied")
 	ErrExpired      = errors.New("nobody finished the login in time")
 	ErrUnreachable  = errors.New("the server cannot be reached")
+	ErrIssuer       = errors.New("the issuer's address is not usable")
 	ErrMetadata     = errors.New("the server's metadata is not usable")
 	ErrRefused      = errors.New("the server refused the request")
 	ErrInvalidGrant = errors.New("the server no longer honours this login")
@@ -21,6 +25,7 @@ var (
 	ErrIdentity     = errors.New("the server's word on who signed in does not hold")
 	ErrAccount      = errors.New("another account signed in than was asked for")
 	ErrClock        = errors.New("this machine's clock is wrong")
+	ErrSetup        = errors.New("proxy or certificates are not usable")
 	ErrPort         = errors.New("the local port for the browser's answer cannot be had")
 )
 
@@ -56,6 +61,33 @@ func (r *Refusal) Is(target error) bool {
 		return r.Code == "invalid_target"
 	}
 	return false
+}
+
+// Explain gives the words of package outbound for what went wrong on the way: what
+// happened, why, and what to do. ok is false for every other error.
+func Explain(err error) (what, why, do string, ok bool) {
+	e, ok := errors.AsType[*outbound.Error](err)
+	if !ok {
+		return "", "", "", false
+	}
+	return e.What, e.Why, e.Do, true
+}
+
+// unreachable names what package outbound reports. A redirect or a web page where
+// none belongs is a network's sign-in page as often as not: the server was not
+// reached.
+func unreachable(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return context.Cause(ctx)
+	case errors.Is(err, outbound.ErrClock):
+		return fmt.Errorf("%w: %w", ErrClock, err)
+	case errors.Is(err, outbound.ErrTooLarge):
+		return fmt.Errorf("%w: %w", ErrAnswer, err)
+	case errors.Is(err, outbound.ErrConfig):
+		return fmt.Errorf("%w: %w", ErrSetup, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
 
 // refusal makes a Refusal of what stood on the wire; nothing of it is trusted.

@@ -18,8 +18,7 @@ func (l *Login) serve() {
 	l.srv = &http.Server{
 		Handler:           http.HandlerFunc(l.handle),
 		ReadHeaderTimeout: readTime,
-		ReadTimeout:       readTime,
-		IdleTimeout:       readTime,
+		IdleTimeout:       readTime, // a ReadTimeout would end the requests that wait for the login's end
 		MaxHeaderBytes:    64 << 10, // a browser may send every cookie that localhost ever set
 		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 	}
@@ -206,6 +205,9 @@ func readCallback(w http.ResponseWriter, r *http.Request) (callback, int) {
 		if err != nil || ct != "application/x-www-form-urlencoded" {
 			return cb, http.StatusUnsupportedMediaType
 		}
+		rc := http.NewResponseController(w)
+		_ = rc.SetReadDeadline(time.Now().Add(readTime))
+		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, oauth.MaxBody))
 		if _, large := errors.AsType[*http.MaxBytesError](err); large {
 			return cb, http.StatusRequestEntityTooLarge

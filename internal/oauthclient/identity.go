@@ -36,7 +36,7 @@ func (c *Client) identify(ctx context.Context, idToken, nonce string) (Identity,
 	if c.meta.JWKSURI == "" {
 		return Identity{}, fmt.Errorf("%w: there is an ID token and no jwks_uri", ErrIdentity)
 	}
-	body, err := get(ctx, c.env, c.meta.JWKSURI)
+	body, err := c.get(ctx, c.meta.JWKSURI)
 	if err != nil {
 		return Identity{}, err
 	}

@@ -4,10 +4,6 @@ import "time"
 
 // Every bound of this package, each with its reason.
 const (
-	// maxAnswer bounds a document of the server. Metadata and key sets of large
-	// providers stay below 64 KiB.
-	maxAnswer = 256 << 10
-
 	// maxToken bounds one access or refresh token; HTTP servers commonly cap a
 	// header line at 8 KiB, Active Directory's tokens come near 16.
 	maxToken = 32 << 10

@@ -137,10 +137,9 @@ func (l *Login) run() {
 	if answered {
 		t := time.NewTimer(linger)
 		defer t.Stop()
-		select {
+		select { // not ctx: who waited has what they need, the browser has not
 		case <-l.seen:
 		case <-t.C:
-		case <-l.ctx.Done():
 		}
 	}
 	l.stop()

@@ -35,17 +35,21 @@ func newKey(t testing.TB) jws.Signer {
 func newClient(t testing.TB, s *oauthclienttest.Server, env oauthclient.Env) *oauthclient.Client {
 	t.Helper()
 	if env.HTTP == nil {
-		env.HTTP = s.HTTP()
+		var err error
+		if env.HTTP, err = oauthclient.NewHTTP(nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if env.Now == nil {
 		env.Now = time.Now
 	}
 	env.Random = rand.Reader
-	m, err := oauthclient.Discover(t.Context(), env, s.Issuer)
+	c, err := oauthclient.Open(t.Context(), env, s.Issuer, "example-cli", newKey(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return oauthclient.New(env, m, "example-cli", newKey(t))
+	t.Cleanup(c.Close)
+	return c
 }
 
 func start(t testing.TB, c *oauthclient.Client, r oauthclient.LoginRequest) *oauthclient.Login {

@@ -4,9 +4,9 @@
 // (RFC 9207) and Keytether's loopback handshake where the server offers them;
 // PKCE S256 (RFC 7636) and a loopback listener (RFC 8252) always.
 //
-//	Discover ── Client ── StartLogin ── Login.URL   a person opens it
-//	               │            └────── Login.Wait  tokens and who signed in
-//	               ├── Refresh, Revoke, Proof
+//	Open ── Client ── StartLogin ── Login.URL   a person opens it
+//	           │            └────── Login.Wait  tokens and who signed in
+//	           └── Refresh, Revoke, Proof
 //
 // What is decided about one callback is a function of the login's state and the
 // request (flow.go, no I/O); the listener around it only parses and writes.
@@ -16,6 +16,7 @@
 package oauthclient
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -29,17 +30,30 @@ import (
 	"github.com/keytether/keytether/internal/dpop"
 	"github.com/keytether/keytether/internal/jws"
 	"github.com/keytether/keytether/internal/oauth"
+	"github.com/keytether/keytether/internal/outbound"
 )
 
-// Doer sends requests; package outbound's client is one. It must not follow
-// redirects of a POST, and must bound time and size.
-type Doer interface {
-	Do(*http.Request) (*http.Response, error)
+// HTTP sends requests; *outbound.Client is one. It follows no redirect of Do,
+// and bounds time and size.
+type HTTP interface {
+	Do(*http.Request) (*outbound.Response, error)
+	GetMetadata(ctx context.Context, url string) (*outbound.Response, error)
+	Close() // drops idle connections
+}
+
+// NewHTTP reaches out as a caller's variables say: HTTPS_PROXY, NO_PROXY,
+// SSL_CERT_FILE. Variables that cannot be used are ErrSetup.
+func NewHTTP(env map[string]string) (HTTP, error) {
+	c, err := outbound.New(outbound.Options{Env: env})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSetup, err)
+	}
+	return c, nil
 }
 
 // Env is what the flows need of the world.
 type Env struct {
-	HTTP   Doer
+	HTTP   HTTP
 	Now    func() time.Time // with a monotonic reading where there is one
 	Random io.Reader        // cryptographic; a read that fails ends the operation
 	Log    *slog.Logger     // nil: nothing is logged
@@ -60,14 +74,24 @@ type Client struct {
 	skewed bool          // the server's clock was beyond maxOffset from ours
 }
 
-// New makes a client of a server whose metadata Discover gave. The key is ES256
-// or EdDSA; it stays behind its signer.
-func New(env Env, meta oauth.Metadata, clientID string, key jws.Signer) *Client {
+// Open fetches an issuer's metadata and makes a client of it. The key is ES256 or
+// EdDSA; it stays behind its signer. Errors: ErrIssuer, ErrUnreachable when
+// nothing could be fetched, ErrMetadata.
+func Open(ctx context.Context, env Env, issuer, clientID string, key jws.Signer) (*Client, error) {
 	if env.Log == nil {
 		env.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Client{env: env, meta: meta, id: clientID, key: key}
+	c := &Client{env: env, id: clientID, key: key}
+	meta, err := c.discover(ctx, issuer)
+	if err != nil {
+		return nil, err
+	}
+	c.meta = meta
+	return c, nil
 }
+
+// Close drops idle connections; the client can still be used.
+func (c *Client) Close() { c.env.HTTP.Close() }
 
 // Metadata is the server's document.
 func (c *Client) Metadata() oauth.Metadata { return c.meta }

@@ -3,12 +3,11 @@ package oauthclient
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/keytether/keytether/internal/oauth"
 )
@@ -19,15 +18,18 @@ type answer struct {
 }
 
 // post sends a form to the server, with a proof where the server takes them. If
-// the server asks for its nonce the form is sent once more with it (RFC 9449
-// §8); a second time is an error like any other.
+// the server asks for its nonce, the form is sent once more with it (RFC 9449
+// §8), and so it is when its answer showed that our clock has gone wrong since. A
+// server checks the proof before it does anything (§5), so nothing is done twice.
+// A second time is an error like any other.
 func (c *Client) post(ctx context.Context, endpoint string, form url.Values) (answer, error) {
 	for try := 0; ; try++ {
+		before := c.Offset()
 		a, h, err := c.postOnce(ctx, endpoint, form)
 		if err != nil {
 			return answer{}, err
 		}
-		if try == 0 && c.proves() && wantsNonce(a, h) {
+		if try == 0 && c.proves() && (wantsNonce(a, h) || c.moved(a, before)) {
 			continue
 		}
 		return a, c.check(a)
@@ -53,18 +55,18 @@ func (c *Client) postOnce(ctx context.Context, endpoint string, form url.Values)
 	if err != nil {
 		return answer{}, nil, unreachable(ctx, err)
 	}
-	defer res.Body.Close()
-	body, err := readAll(res.Body)
-	if err != nil {
-		return answer{}, nil, unreachable(ctx, err)
-	}
 	c.learn(res.Header, sent, c.env.Now())
-	return answer{res.StatusCode, body}, res.Header, nil
+	return answer{res.Status, res.Body}, res.Header, nil
 }
 
 func wantsNonce(a answer, h http.Header) bool {
 	return (a.status == http.StatusBadRequest || a.status == http.StatusUnauthorized) &&
 		nonceOK(h.Get("DPoP-Nonce")) && wireError(a.body).Error == "use_dpop_nonce"
+}
+
+// moved: the proof was refused, and the answer's Date says that it was misdated.
+func (c *Client) moved(a answer, before time.Duration) bool {
+	return wireError(a.body).Error == "invalid_dpop_proof" && (c.Offset()-before).Abs() >= minOffset
 }
 
 // check turns an answer that is no success into an error. A 5xx or 429 says
@@ -91,27 +93,4 @@ func wireError(body []byte) oauth.Response {
 	var w oauth.Response
 	_ = json.Unmarshal(body, &w)
 	return w
-}
-
-func readAll(r io.Reader) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
-	if err == nil && len(b) > maxAnswer {
-		err = fmt.Errorf("%w: it is longer than %d bytes", ErrAnswer, maxAnswer)
-	}
-	return b, err
-}
-
-// unreachable wraps what went wrong on the way. A *url.Error is unwrapped, for
-// it repeats the URL.
-func unreachable(ctx context.Context, err error) error {
-	if errors.Is(err, ErrAnswer) {
-		return err
-	}
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
-	}
-	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
-		return context.Cause(ctx)
-	}
-	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }

@@ -107,9 +107,6 @@ func New(t testing.TB, c Config) *Server {
 	return s
 }
 
-// HTTP is a client that reaches the server and follows no redirect.
-func (s *Server) HTTP() *http.Client { return noRedirect(s.srv.Client().Transport) }
-
 func noRedirect(rt http.RoundTripper) *http.Client {
 	return &http.Client{Transport: rt, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse

@@ -1,0 +1,248 @@
+// Package agent is the per-user agent, an ssh-agent for OAuth: it runs logins,
+// holds proof keys and refresh tokens, renews once for all processes, and hands
+// out short access tokens and proofs over the user's own socket (packages
+// agentwire and peersock). Refresh tokens and private keys have no way out.
+//
+//	server.go     the calls            login.go   a login's stream
+//	profile.go    one login's tokens   renew.go   single-flight renewal
+//	authorize.go  one request's headers, only where confine.go lets it go
+//
+// A renewal whose answer was lost repeats the same refresh token later, as the
+// server allows; only the server's word that the grant is over ends a login.
+//
+// A login's proxy and certificate variables are its caller's; they are kept with
+// the profile, and its renewals use them too.
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/keystore"
+	"github.com/keytether/keytether/internal/oauthclient"
+	"github.com/keytether/keytether/internal/peersock"
+	"github.com/keytether/keytether/internal/redact"
+)
+
+// Options is what an agent needs. Socket is a must; the rest has defaults.
+type Options struct {
+	Socket  string // path of the socket (peersock.Path)
+	Version string // as `keytether --version` prints it
+
+	Clock func() time.Time // default time.Now
+	Rand  io.Reader        // default crypto/rand's
+
+	// Log gets what happens, without secrets. Default: agent.log in StateDir (0600,
+	// turned over at 1 MiB) from LogLevel on; without StateDir nothing is logged.
+	Log      *slog.Logger
+	StateDir string
+	LogLevel slog.Level
+
+	Store     keystore.Store // default: memory
+	StoreName string         // what status calls it; default "memory"
+
+	// HTTP makes the client for a login from its caller's variables. Default:
+	// oauthclient.NewHTTP.
+	HTTP func(env map[string]string) (oauthclient.HTTP, error)
+
+	// Facts fill what a login request does not say about this installation.
+	Facts agentwire.Facts
+
+	IdleTime  time.Duration // default 30 min without grants, logins and calls
+	LoginTime time.Duration // default 15 min
+
+	// Ready is called once the socket answers.
+	Ready func()
+}
+
+// ErrIdle is why an agent that had nothing to hold ended; Run gives nil for it.
+var errIdle = errors.New("agent: nothing to hold and nobody asked")
+
+// errStopped: somebody asked for the end.
+var errStopped = errors.New("agent: stopped on request")
+
+// Run serves until ctx ends, a termination signal comes, somebody stops the
+// agent or it was idle for long. It forbids core dumps and reading of its memory
+// by other processes of the user, where the system can. When it returns, nothing
+// secret is left in the memory store. Errors wrap those of peersock.Listen; a
+// regular end is nil.
+func Run(ctx context.Context, o Options) error {
+	if err := harden(); err != nil && o.Log != nil {
+		o.Log.Warn("this process could not be closed to others", "err", err)
+	}
+	ctx, cancel := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	return serve(ctx, o)
+}
+
+func serve(ctx context.Context, o Options) error {
+	closeLog, err := o.fill()
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	ln, err := peersock.Listen(o.Socket)
+	if err != nil {
+		return err
+	}
+	a := newAgent(ctx, o)
+	ln.OnRefused(func(err error) { a.log.Warn("a connection was refused", "err", err) })
+	srv := &http.Server{
+		Handler:           a.handler(),
+		ConnContext:       peersock.ConnContext,
+		ReadHeaderTimeout: 10 * time.Second, // a ReadTimeout would end logins
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	a.background(a.watchIdle)
+	a.log.Info("the agent is up", "version", o.Version, "pid", os.Getpid())
+	if o.Ready != nil {
+		o.Ready()
+	}
+	select {
+	case <-a.ctx.Done():
+		err = nil
+	case err = <-served:
+		a.end(err)
+	}
+	why := context.Cause(a.ctx)
+	a.log.Info("the agent ends", "why", why)
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	if srv.Shutdown(bye) != nil {
+		_ = srv.Close()
+	}
+	a.wait.Wait()
+	a.wipeAll()
+	return err
+}
+
+// fill sets the defaults.
+func (o *Options) fill() (closeLog func(), err error) {
+	closeLog = func() {}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if o.Store == nil {
+		o.Store, o.StoreName = keystore.NewMemory(), "memory"
+	}
+	if o.HTTP == nil {
+		o.HTTP = oauthclient.NewHTTP
+	}
+	if o.IdleTime <= 0 {
+		o.IdleTime = idleTime
+	}
+	if o.LoginTime <= 0 {
+		o.LoginTime = loginTime
+	}
+	if o.Facts.AgentVersion == "" {
+		o.Facts.AgentVersion = o.Version
+	}
+	switch {
+	case o.Log == nil && o.StateDir == "":
+		o.Log = slog.New(slog.DiscardHandler)
+	case o.Log == nil:
+		f, err := openLog(o.StateDir)
+		if err != nil {
+			return closeLog, err
+		}
+		closeLog = func() { _ = f.Close() }
+		o.Log = slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{Level: o.LogLevel}))
+	}
+	o.Log = slog.New(redact.Handler(o.Log.Handler()))
+	return closeLog, nil
+}
+
+// Agent is the state of the process. Nothing of it is kept anywhere else.
+type agent struct {
+	opt     Options
+	log     *slog.Logger
+	ctx     context.Context // the agent's life
+	end     context.CancelCauseFunc
+	wait    sync.WaitGroup // all that runs beside the calls
+	started time.Time
+
+	mu       sync.Mutex
+	profiles map[string]*profile
+	ended    map[string]*agentwire.Error // why a profile is not there any more
+	slots    map[string]int              // keystore names that a login in progress uses
+	logins   int
+	stopping bool
+	lock     lock
+	lastUse  time.Time
+}
+
+func newAgent(ctx context.Context, o Options) *agent {
+	a := &agent{
+		opt: o, log: o.Log, started: o.Clock(), lastUse: o.Clock(),
+		profiles: map[string]*profile{}, ended: map[string]*agentwire.Error{}, slots: map[string]int{},
+	}
+	a.ctx, a.end = context.WithCancelCause(ctx)
+	return a
+}
+
+func (a *agent) now() time.Time { return a.opt.Clock() }
+
+// background runs f beside the calls; serve waits for it.
+func (a *agent) background(f func()) { a.wait.Go(f) }
+
+// watchIdle ends an agent that holds nothing and that nobody asks.
+func (a *agent) watchIdle() {
+	t := time.NewTicker(max(min(time.Minute, a.opt.IdleTime/4), time.Millisecond))
+	defer t.Stop()
+	for {
+		select {
+		case <-a.ctx.Done():
+			return
+		case <-t.C:
+			if a.stopIfIdle(a.opt.IdleTime) {
+				a.end(errIdle)
+				return
+			}
+		}
+	}
+}
+
+// stopIfIdle decides and stops in one step: no login can begin in between.
+func (a *agent) stopIfIdle(quiet time.Duration) bool {
+	a.dropExpired()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.profiles) > 0 || a.logins > 0 || a.now().Sub(a.lastUse) < quiet {
+		return false
+	}
+	a.stopping = true
+	return true
+}
+
+// wipeAll empties the store of what this process put there; a store that lasts
+// keeps its entries for the next agent.
+func (a *agent) wipeAll() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for name, p := range a.profiles {
+		p.drop()
+		if a.opt.StoreName == "memory" {
+			if err := a.opt.Store.Delete(context.WithoutCancel(a.ctx), p.slot); err != nil {
+				a.log.Warn("a profile could not be wiped", "profile", name, "err", err)
+			}
+		}
+		p.client.Close()
+	}
+	clear(a.profiles)
+}

@@ -1,0 +1,44 @@
+package agent
+
+import (
+	"net/http"
+
+	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/oauthclient"
+)
+
+// authorize gives one request's headers. The URL is judged before a token is
+// touched.
+func (a *agent) authorize(r *http.Request) (any, error) {
+	var req agentwire.AuthorizeRequest
+	if err := agentwire.ReadRequest(r, &req); err != nil {
+		return nil, err
+	}
+	p, err := a.profile(req.Profile)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.allows(req.Resource); err != nil {
+		return nil, err
+	}
+	if err := confine(p.resource(), req.URL, p.client.Metadata()); err != nil {
+		return nil, agentwire.NewError(agentwire.ResourceNotAllowed, "no token for this URL", err.Error()+"; this login is for "+p.resource(), "Check the URL, or log in for its resource with --resource", err)
+	}
+	p, t, err := a.obtain(r.Context(), agentwire.TokenRequest{Profile: req.Profile, Resource: req.Resource, Scope: req.Scope})
+	if err != nil {
+		return nil, err
+	}
+	out := agentwire.AuthorizeResponse{
+		Authorization: agentwire.NewSecret(t.Type + " " + t.Access.Reveal()),
+		TokenType:     t.Type, ExpiresAt: agentwire.Moment(t.ExpiresAt),
+	}
+	if t.Type != oauthclient.TypeDPoP {
+		return out, nil
+	}
+	proof, err := p.client.Proof(req.Method, req.URL, t.Access.Reveal(), req.Nonce)
+	if err != nil {
+		return nil, agentwire.NewError(agentwire.Failed, "no proof could be made", err.Error(), "", err)
+	}
+	out.DPoP = agentwire.NewSecret(proof)
+	return out, nil
+}

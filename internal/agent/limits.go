@@ -1,0 +1,53 @@
+package agent
+
+import "time"
+
+// Every bound of this package, each with its reason.
+const (
+	// loginTime is what a person has from the link to the end: SSO portals and
+	// second factors are slow. The server gives sign-in and consent as long.
+	loginTime = 15 * time.Minute
+
+	// maxLogins run at once; each holds a listener, and nobody has more browsers.
+	maxLogins = 8
+
+	// waitingEvery is how often a login's stream says that it lives.
+	waitingEvery = 15 * time.Second
+
+	// idleTime is how long an agent without grants stays up for the next command.
+	idleTime = 30 * time.Minute
+
+	// renewMin and renewPart: a token is renewed when less than the greater of
+	// 30 s and a fifth of its life is left, behind the caller's back.
+	renewMin  = 30 * time.Second
+	renewPart = 5
+
+	// nearEnd: a token with less left is not handed out any more, for it would
+	// die on the way; of a very short life a fifth.
+	nearEnd = 10 * time.Second
+
+	// renewTime bounds one renewal, retries of the transport included.
+	renewTime = 40 * time.Second
+
+	// retryAfter is how long a renewal that failed behind a caller's back is not
+	// tried again, so that a busy caller does not knock at a dead server.
+	retryAfter = 5 * time.Second
+
+	// revokeTime bounds what a person waits at a logout without network.
+	revokeTime = 8 * time.Second
+
+	// maxCached bounds the access tokens per profile: one per scope in use.
+	maxCached = 64
+
+	// maxProfiles bounds the profiles, and so what a caller can make us hold.
+	maxProfiles = 128
+
+	// wrongWait is how long no passphrase is looked at after a wrong one.
+	wrongWait = time.Second
+
+	// maxLog is when the log file is turned over; one old one is kept.
+	maxLog = 1 << 20
+
+	// stopTime bounds what answers have to go out when the agent ends.
+	stopTime = 2 * time.Second
+)

@@ -1,0 +1,65 @@
+package agent
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/secret"
+)
+
+// lock is the state of `keytether agent lock`. The passphrase is kept as a hash.
+type lock struct {
+	on        bool
+	hash      secret.Hash // of an empty passphrase where none was given
+	lastWrong time.Time
+}
+
+func errLocked() error {
+	return agentwire.NewError(agentwire.Locked, "the agent is locked", "somebody locked it", "Run `keytether agent unlock`", nil)
+}
+
+func (a *agent) checkLock() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.lock.on {
+		return errLocked()
+	}
+	return nil
+}
+
+func (a *agent) setLock(r *http.Request) (any, error) {
+	var req agentwire.LockRequest
+	if err := agentwire.ReadRequest(r, &req); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.lock.on { // between the check and here
+		return nil, errLocked()
+	}
+	a.lock = lock{on: true, hash: secret.New(req.Passphrase.Reveal()).Hash()}
+	return agentwire.Empty{}, nil
+}
+
+// unlock looks at one passphrase a second after a wrong one.
+func (a *agent) unlock(r *http.Request) (any, error) {
+	var req agentwire.LockRequest
+	if err := agentwire.ReadRequest(r, &req); err != nil {
+		return nil, err
+	}
+	given := secret.New(req.Passphrase.Reveal()).Hash()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.now()
+	switch {
+	case !a.lock.on:
+	case !a.lock.lastWrong.IsZero() && now.Sub(a.lock.lastWrong) < wrongWait && now.After(a.lock.lastWrong):
+		return nil, agentwire.NewError(agentwire.Locked, "the agent stays locked", "a wrong passphrase was given just now", "Wait a second and try again", nil)
+	case !a.lock.hash.Equal(given):
+		a.lock.lastWrong = now
+		return nil, agentwire.NewError(agentwire.Locked, "the agent stays locked", "the passphrase is not the one it was locked with", "Try again, or end it with `keytether agent stop`", nil)
+	}
+	a.lock = lock{}
+	return agentwire.Empty{}, nil
+}

@@ -1,0 +1,270 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/keystore"
+	"github.com/keytether/keytether/internal/oauthclient"
+	"github.com/keytether/keytether/internal/secret"
+)
+
+const couldNot = "the login was not finished"
+
+// login answers with a stream of events. What is wrong before the first event is
+// an error answer like any other's.
+func (a *agent) login(w http.ResponseWriter, r *http.Request) {
+	a.used()
+	s, err := a.beginLogin(r)
+	if err != nil {
+		a.logCall(r, err)
+		_ = agentwire.WriteError(w, wireError(err, couldNot))
+		return
+	}
+	defer s.finish()
+	a.logCall(r, nil)
+	ev := agentwire.NewEventWriter(w)
+	err = s.stream(ev)
+	a.used()
+	if err != nil {
+		a.log.Info("a login ended", "profile", s.name, "err", err)
+		e := wireError(err, couldNot)
+		_ = ev.Write(agentwire.Event{Event: agentwire.EventError, Error: e})
+	}
+}
+
+// attempt is one login in progress.
+type attempt struct {
+	a      *agent
+	req    agentwire.LoginRequest
+	name   string // profile
+	slot   string // in the store
+	reason string
+	client *oauthclient.Client
+	login  *oauthclient.Login
+	cancel context.CancelFunc
+}
+
+// beginLogin does all that needs no person: it reads the request, finds the
+// server and listens.
+func (a *agent) beginLogin(r *http.Request) (_ *attempt, err error) {
+	if err := a.checkLock(); err != nil {
+		return nil, err
+	}
+	s := &attempt{a: a}
+	if err := agentwire.ReadRequest(r, &s.req); err != nil {
+		return nil, err
+	}
+	if err := s.fillIn(a.opt.Facts); err != nil {
+		return nil, err
+	}
+	if err := a.reserve(s); err != nil {
+		return nil, err
+	}
+	// The login ends with its caller, with the agent, or when time is up.
+	ctx, cancel := context.WithTimeout(r.Context(), a.opt.LoginTime)
+	unhook := context.AfterFunc(a.ctx, cancel)
+	s.cancel = func() { unhook(); cancel() }
+	defer func() {
+		if err != nil {
+			s.finish()
+		}
+	}()
+	reach, err := a.opt.HTTP(s.req.Env)
+	if err != nil {
+		return nil, err
+	}
+	key, err := a.key(ctx, s.slot)
+	if err != nil {
+		return nil, err
+	}
+	env := oauthclient.Env{HTTP: reach, Now: a.opt.Clock, Random: a.opt.Rand, Log: a.log}
+	s.client, err = oauthclient.Open(ctx, env, s.req.Issuer, s.req.ClientID, key)
+	if err != nil {
+		return nil, err
+	}
+	f := s.req.Facts
+	s.login, err = s.client.StartLogin(ctx, oauthclient.LoginRequest{
+		Scope: s.req.Scope, Resource: s.req.Resource, Account: s.req.LoginHint, Port: s.req.CallbackPort,
+		Facts: oauthclient.Facts{Host: f.Host, OSUser: f.OSUser, Platform: f.Platform, AgentVersion: f.AgentVersion},
+	})
+	return s, err
+}
+
+// fillIn takes from the caller's environment what the request leaves open.
+func (s *attempt) fillIn(facts agentwire.Facts) error {
+	q := &s.req
+	first := func(v *string, others ...string) {
+		for _, o := range others {
+			if *v == "" {
+				*v = o
+			}
+		}
+	}
+	first(&q.Issuer, q.Env["KEYTETHER_ISSUER"])
+	first(&q.ClientID, q.Env["KEYTETHER_CLIENT"], "keytether")
+	first(&q.Profile, q.Env["KEYTETHER_PROFILE"], agentwire.DefaultProfile)
+	first(&q.Facts.Host, facts.Host)
+	first(&q.Facts.OSUser, facts.OSUser)
+	first(&q.Facts.Platform, facts.Platform)
+	first(&q.Facts.AgentVersion, facts.AgentVersion)
+	if q.Issuer == "" {
+		return agentwire.NewError(agentwire.Usage, couldNot, "no issuer is known", "Give --issuer URL, or set KEYTETHER_ISSUER", nil)
+	}
+	s.name, s.slot = q.Profile, slotName(q.Profile, q.Issuer)
+	if err := keystore.CheckName(s.slot); err != nil {
+		return agentwire.NewError(agentwire.Usage, couldNot, "the profile's name is not usable", "Use at most 100 letters, digits, - and _", err)
+	}
+	flow, reason, err := chooseFlow(q.Flow, q.Env)
+	q.Flow, s.reason = flow, reason
+	return err
+}
+
+// slotName is a profile's name in the store: one key for each issuer, so that two
+// servers cannot tell that their clients are one machine.
+func slotName(profile, issuer string) string {
+	sum := sha256.Sum256([]byte(issuer))
+	return profile + "@" + hex.EncodeToString(sum[:8])
+}
+
+// reserve takes one of the places for logins.
+func (a *agent) reserve(s *attempt) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.stopping:
+		return errStopping()
+	case a.logins >= maxLogins:
+		return agentwire.NewError(agentwire.Busy, couldNot, fmt.Sprintf("%d logins wait for a person already", maxLogins), "Finish or end one of them", nil)
+	case a.profiles[s.name] == nil && len(a.profiles) >= maxProfiles:
+		return agentwire.NewError(agentwire.Busy, couldNot, fmt.Sprintf("there are %d profiles already", maxProfiles), "Log out of some", nil)
+	}
+	a.logins++
+	a.slots[s.slot]++
+	return nil
+}
+
+// key gives the slot's key, which a login that replaces another keeps.
+func (a *agent) key(ctx context.Context, slot string) (keystore.Key, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	k, err := a.opt.Store.Key(ctx, slot)
+	if errors.Is(err, keystore.ErrNoKey) {
+		k, err = a.opt.Store.NewKey(ctx, slot)
+	}
+	return k, err
+}
+
+// finish gives the place back, and a key that no login came of.
+func (s *attempt) finish() {
+	s.cancel()
+	a := s.a
+	if s.login != nil {
+		a.background(func() { <-s.login.Closed() })
+	}
+	a.mu.Lock()
+	a.logins--
+	if a.slots[s.slot]--; a.slots[s.slot] == 0 {
+		delete(a.slots, s.slot)
+	}
+	used := a.slots[s.slot] > 0
+	for _, p := range a.profiles {
+		used = used || p.slot == s.slot
+	}
+	if !used {
+		if err := a.opt.Store.Delete(context.WithoutCancel(a.ctx), s.slot); err != nil {
+			a.log.Warn("a key without a login could not be deleted", "err", err)
+		}
+	}
+	a.mu.Unlock()
+}
+
+// stream says what happens until the login has ended.
+func (s *attempt) stream(ev *agentwire.EventWriter) error {
+	if err := ev.Write(agentwire.Event{Event: agentwire.EventBrowser, URL: s.login.URL(), Flow: s.req.Flow, Reason: s.reason}); err != nil {
+		return err
+	}
+	type result struct {
+		grant oauthclient.Grant
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		g, err := s.login.Wait()
+		done <- result{g, err}
+	}()
+	alive := time.NewTicker(waitingEvery)
+	defer alive.Stop()
+	for {
+		select {
+		case res := <-done:
+			if res.err != nil {
+				return res.err
+			}
+			e, err := s.a.install(s, res.grant)
+			if err != nil {
+				return err
+			}
+			return ev.Write(e)
+		case <-alive.C:
+			if err := ev.Write(agentwire.Event{Event: agentwire.EventWaiting}); err != nil {
+				s.cancel() // the caller is gone
+			}
+		}
+	}
+}
+
+// install keeps what a login produced. A login that it replaces is revoked.
+func (a *agent) install(s *attempt, g oauthclient.Grant) (agentwire.Event, error) {
+	who := agentwire.Whoami{
+		Profile: s.name, Issuer: s.req.Issuer, Subject: g.Subject, Username: g.Email, ClientID: s.req.ClientID,
+		GrantID: g.GrantID, Scope: g.Scope, Resource: g.Resource, Flow: s.req.Flow,
+	}
+	if !g.GrantExpires.IsZero() {
+		who.ExpiresAt = agentwire.Moment(g.GrantExpires)
+	}
+	meta, err := json.Marshal(who)
+	if err != nil {
+		return agentwire.Event{}, err
+	}
+	refresh := g.Refresh
+	g.Refresh = secret.Value{} // the store alone has it
+	p := newProfile(s.slot, s.client, who, g.Tokens)
+
+	a.mu.Lock()
+	var old *leaver
+	if a.profiles[s.name] != nil {
+		l := a.remove(s.name)
+		old = &l
+	}
+	err = a.opt.Store.Put(context.WithoutCancel(a.ctx), s.slot, keystore.Entry{RefreshToken: refresh, Metadata: meta})
+	if err == nil {
+		a.profiles[s.name] = p
+		delete(a.ended, s.name)
+	}
+	a.mu.Unlock()
+	if old != nil {
+		a.background(func() { a.replaced(*old) })
+	}
+	if err != nil {
+		return agentwire.Event{}, fmt.Errorf("%w: %w", keystore.ErrUnusable, err)
+	}
+	a.log.Info("logged in", "profile", s.name, "issuer", who.Issuer, "grant", who.GrantID)
+	return agentwire.Event{Event: agentwire.EventDone, Done: &who, Warning: join(g.Warnings)}, nil
+}
+
+// replaced revokes a login that another one took the place of.
+func (a *agent) replaced(old leaver) {
+	ctx, cancel := context.WithTimeout(a.ctx, revokeTime)
+	defer cancel()
+	if err := a.leave(ctx, old); err != nil {
+		a.log.Info("a replaced login was not revoked", "profile", old.p.whoami().Profile, "err", err)
+	}
+}

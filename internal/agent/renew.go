@@ -1,0 +1,195 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/keystore"
+	"github.com/keytether/keytether/internal/oauthclient"
+)
+
+// flight is one renewal that everybody who wants its token waits for.
+type flight struct {
+	done  chan struct{}
+	token oauthclient.Tokens
+	err   error
+}
+
+// freshness of a token in hand.
+type freshness int
+
+const (
+	dead  freshness = iota // expired, or would be on the way
+	aging                  // good, and to be renewed behind the caller's back
+	fresh
+)
+
+func judge(t oauthclient.Tokens, now time.Time) freshness {
+	left := oauthclient.Left(t.ExpiresAt, now)
+	switch part := t.Life / renewPart; {
+	case left <= min(nearEnd, part):
+		return dead
+	case left < min(max(renewMin, part), t.Life/2):
+		return aging
+	}
+	return fresh
+}
+
+func (a *agent) token(r *http.Request) (any, error) {
+	var req agentwire.TokenRequest
+	if err := agentwire.ReadRequest(r, &req); err != nil {
+		return nil, err
+	}
+	_, t, err := a.obtain(r.Context(), req)
+	if err != nil {
+		return nil, err
+	}
+	return agentwire.TokenResponse{
+		AccessToken: agentwire.NewSecret(t.Access.Reveal()), TokenType: t.Type,
+		ExpiresAt: agentwire.Moment(t.ExpiresAt), Scope: t.Scope, Resource: t.Resource,
+	}, nil
+}
+
+// obtain gives a token that is good, renewing if it must.
+func (a *agent) obtain(ctx context.Context, req agentwire.TokenRequest) (*profile, oauthclient.Tokens, error) {
+	p, err := a.profile(req.Profile)
+	if err != nil {
+		return nil, oauthclient.Tokens{}, err
+	}
+	if err := p.allows(req.Resource); err != nil {
+		return nil, oauthclient.Tokens{}, err
+	}
+	scope, err := p.narrow(req.Scope)
+	if err != nil {
+		return nil, oauthclient.Tokens{}, err
+	}
+	t, f := a.take(p, scope)
+	if f == nil {
+		return p, t, nil
+	}
+	select {
+	case <-f.done:
+		if f.err != nil {
+			return nil, oauthclient.Tokens{}, f.err
+		}
+		return p, f.token, nil
+	case <-ctx.Done(): // the renewal goes on for the others
+		return nil, oauthclient.Tokens{}, context.Cause(ctx)
+	}
+}
+
+// take looks and, in the same step, joins or starts the renewal: so that of many
+// callers one renews. A nil flight means that the token is good.
+func (a *agent) take(p *profile, scope string) (oauthclient.Tokens, *flight) {
+	now := a.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t, ok := p.tokens[scope]
+	state := dead
+	if ok {
+		state = judge(t, now)
+	}
+	if state == fresh {
+		return t, nil
+	}
+	f := p.flights[scope]
+	if f == nil && (state == dead || !now.Before(p.notYet)) {
+		f = &flight{done: make(chan struct{})}
+		p.flights[scope] = f
+		a.background(func() { a.fly(p, scope, f) })
+	}
+	if state == aging {
+		return t, nil
+	}
+	return oauthclient.Tokens{}, f
+}
+
+func (a *agent) fly(p *profile, scope string, f *flight) {
+	ctx, cancel := context.WithTimeout(a.ctx, renewTime)
+	defer cancel()
+	f.token, f.err = a.renew(ctx, p, scope)
+	if errors.Is(f.err, errGone) {
+		f.err = notLoggedIn(p.who.Profile, f.err)
+	}
+	p.mu.Lock()
+	if p.gone && f.err == nil {
+		f.token, f.err = oauthclient.Tokens{}, notLoggedIn(p.who.Profile, errGone)
+	}
+	delete(p.flights, scope)
+	now := a.now()
+	if f.err == nil {
+		if len(p.tokens) >= maxCached {
+			clear(p.tokens)
+		}
+		p.tokens[scope], p.renewed, p.failed, p.notYet = f.token, now, nil, time.Time{}
+	} else {
+		p.failed, p.notYet = wireError(f.err, "the token could not be renewed"), now.Add(retryAfter)
+		f.err = p.failed
+	}
+	p.mu.Unlock()
+	close(f.done)
+}
+
+// renew uses the refresh token. Whatever goes wrong but the server's word that
+// the login is over, the same refresh token stays: if its answer was lost, the
+// server repeats it.
+func (a *agent) renew(ctx context.Context, p *profile, scope string) (oauthclient.Tokens, error) {
+	p.serial.Lock()
+	defer p.serial.Unlock()
+	entry, err := a.entry(ctx, p)
+	if errors.Is(err, keystore.ErrNotFound) || err == nil && entry.RefreshToken.IsZero() {
+		why := agentwire.NewError(agentwire.NotLoggedIn, "not logged in", "the access token has expired and the server gave nothing to renew it with", "Run `keytether login`", err)
+		a.forget(p, why)
+		return oauthclient.Tokens{}, why
+	}
+	if err != nil {
+		return oauthclient.Tokens{}, err
+	}
+	t, err := p.client.Refresh(ctx, oauthclient.RefreshRequest{Token: entry.RefreshToken, Scope: scope, Resource: p.resource()})
+	if errors.Is(err, oauthclient.ErrInvalidGrant) {
+		a.log.Info("a login is over by the server's word", "profile", p.whoami().Profile, "err", err)
+		why := agentwire.NewError(agentwire.NotLoggedIn, "not logged in", "the server ended this login ("+err.Error()+")", "Run `keytether login`", err)
+		a.forget(p, why)
+		return oauthclient.Tokens{}, why
+	}
+	if err != nil {
+		return oauthclient.Tokens{}, err
+	}
+	p.learn(scope, &t)
+	if !t.Refresh.IsZero() {
+		entry.RefreshToken = t.Refresh
+		if err := a.keep(context.WithoutCancel(ctx), p, entry); err != nil {
+			// The old one can be repeated until its successor is used: nothing is lost yet.
+			return oauthclient.Tokens{}, err
+		}
+	}
+	a.log.Debug("renewed", "profile", p.whoami().Profile, "life", t.Life)
+	return t, nil
+}
+
+// learn fills in what an answer left out, and takes over what it says of the
+// grant.
+func (p *profile) learn(scope string, t *oauthclient.Tokens) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.Scope == "" {
+		if t.Scope = scope; scope == "" {
+			t.Scope = p.who.Scope
+		}
+	}
+	if t.Resource == "" {
+		t.Resource = p.who.Resource
+	}
+	if !t.GrantExpires.IsZero() {
+		p.who.ExpiresAt = agentwire.Moment(t.GrantExpires)
+	}
+}
+
+func (p *profile) resource() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.who.Resource
+}
