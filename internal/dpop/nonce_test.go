@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
+// Invariant: DP-17e
 func TestNonceWindow(t *testing.T) {
 	n := testNonces(t)
 	nonce := n.Mint(testNow, NonceRandom{7})
@@ -77,6 +78,8 @@ func TestNonceSeparation(t *testing.T) {
 }
 
 // A nonce that we did not make is refused, however near it is to one of ours.
+//
+// Invariant: DP-17d
 func TestNonceForgery(t *testing.T) {
 	n := testNonces(t)
 	rapid.Check(t, func(t *rapid.T) {
