@@ -97,7 +97,7 @@ func open(ctx context.Context, opt Options, schema []string) (_ *Store, err erro
 	if err := s.prepareFile(); err != nil {
 		return nil, err
 	}
-	conn, err := s.connect(true)
+	conn, err := s.connect()
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", s.path, classify(err))
 	}
@@ -111,7 +111,7 @@ func open(ctx context.Context, opt Options, schema []string) (_ *Store, err erro
 		return nil, fmt.Errorf("opening %s: %w", s.path, classify(err))
 	}
 	for range readers {
-		r, err := s.connect(false)
+		r, err := s.connect("PRAGMA query_only = ON")
 		if err != nil {
 			return nil, fmt.Errorf("opening %s: %w", s.path, classify(err))
 		}
@@ -143,27 +143,20 @@ func (s *Store) prepareFile() error {
 	return nil
 }
 
-func (s *Store) connect(write bool) (*sqlite.Conn, error) {
-	flags := sqlite.OpenReadWrite
-	if write {
-		flags |= sqlite.OpenWAL
-	}
-	conn, err := sqlite.OpenConn(s.path, flags)
+func (s *Store) connect(more ...string) (*sqlite.Conn, error) {
+	conn, err := sqlite.OpenConn(s.path, sqlite.OpenReadWrite, sqlite.OpenWAL)
 	if err != nil {
 		return nil, err
 	}
 	conn.SetBusyTimeout(busyTimeout)
-	pragmas := []string{
+	pragmas := append([]string{
 		"PRAGMA foreign_keys = ON",
 		"PRAGMA secure_delete = ON",
 		"PRAGMA synchronous = FULL", // a commit that was acknowledged survives a power cut
 		"PRAGMA temp_store = MEMORY",
 		"PRAGMA cache_size = -16000", // KiB
 		"PRAGMA trusted_schema = OFF",
-	}
-	if !write {
-		pragmas = append(pragmas, "PRAGMA query_only = ON")
-	}
+	}, more...)
 	for _, p := range pragmas {
 		if err := sqlitex.ExecuteTransient(conn, p, nil); err != nil {
 			_ = conn.Close()
@@ -210,7 +203,7 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	if closed {
 		return store.ErrClosed
 	}
-	conn, err := s.connect(false)
+	conn, err := s.connect()
 	if err != nil {
 		return fmt.Errorf("backup: %w", classify(err))
 	}
@@ -234,6 +227,11 @@ func copyInto(ctx context.Context, conn *sqlite.Conn, path string) (err error) {
 	defer f.Close()
 	defer os.Remove(f.Name())
 	defer conn.SetInterrupt(conn.SetInterrupt(ctx.Done()))
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = ctx.Err() // rather than SQLite's "interrupted"
+		}
+	}()
 	stmt, _, err := conn.PrepareTransient("VACUUM INTO ?1")
 	if err != nil {
 		return err
@@ -241,15 +239,12 @@ func copyInto(ctx context.Context, conn *sqlite.Conn, path string) (err error) {
 	defer stmt.Finalize()
 	stmt.BindText(1, f.Name())
 	if _, err := stmt.Step(); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
 		return err
 	}
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), path); err != nil { // unlike Rename it replaces nothing
+	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))

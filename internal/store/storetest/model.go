@@ -99,13 +99,14 @@ func (m *model) draw(rt *rapid.T, tn string, n int) store.Change {
 		return now
 	}
 	var c store.Change
+	revoked := map[string]bool{} // in this change
 	for range rapid.IntRange(0, 2).Draw(rt, "grants") {
 		g := aGrant(rapid.IntRange(1, 4).Draw(rt, "grant"))
 		old := m.grants[g.ID]
 		g.Tenant, g.Generation, g.AccessUntil = tn, uint32(n), at(1<<20)
 		g.Subject = fmt.Sprintf("acc_%d", rapid.IntRange(0, 1).Draw(rt, "subject"))
-		if old.Value.Status == grant.Revoked || rapid.IntRange(0, 4).Draw(rt, "revoke") == 0 {
-			g.Status = grant.Revoked // for ever
+		if old.Value.Status == grant.Revoked || revoked[g.ID] || rapid.IntRange(0, 4).Draw(rt, "revoke") == 0 {
+			g.Status, revoked[g.ID] = grant.Revoked, true // for ever
 		}
 		c.Grants = append(c.Grants, read(g, version(old.Version, "stale grant"))...)
 	}
