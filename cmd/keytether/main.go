@@ -5,10 +5,14 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
+	"github.com/keytether/keytether/internal/agent"
+	"github.com/keytether/keytether/internal/agentstart"
 	"github.com/keytether/keytether/internal/command"
 )
 
@@ -23,5 +27,32 @@ func run() int {
 	return command.Main(ctx, command.Program{
 		Version: version, Args: os.Args[1:], Environ: os.Environ(),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		RunAgent: runAgent,
 	})
+}
+
+func runAgent(ctx context.Context, o command.AgentOptions) error {
+	socket, err := agentstart.Socket(o.Getenv)
+	if err != nil {
+		return err
+	}
+	opt := agent.Options{Socket: socket, Version: o.Version, StateDir: stateDir(o.Getenv)}
+	if o.Debug {
+		opt.Log = slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return agent.Run(ctx, opt)
+}
+
+// stateDir is where the agent's log goes; empty, and there is none, where nothing says so.
+func stateDir(getenv func(string) string) string {
+	if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "keytether")
+	}
+	if dir := getenv("LOCALAPPDATA"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "keytether")
+	}
+	if home := getenv("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "state", "keytether")
+	}
+	return ""
 }

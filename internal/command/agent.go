@@ -32,16 +32,21 @@ func (a *app) agentRunCmd() *cobra.Command {
 		Short: "Run the agent here, until it is told to stop",
 		Long: `Runs the agent in the foreground. You need not: a login starts it. A service manager may want
 to. The socket is KEYTETHER_SOCKET, else agent.sock in $XDG_RUNTIME_DIR/keytether, else in the
-user's state folder. Its log goes to stderr.`,
+user's state folder. Its log is agent.log in keytether in the state folder; with -v it goes to
+stderr, and says more.`,
 		Args: exactly(0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if a.RunAgent == nil {
 				return fail("the agent was not started", errors.New("this program was built without it"), "")
 			}
-			return a.RunAgent(c.Context(), AgentOptions{Version: a.Version, Getenv: a.getenv, Log: a.Stderr, Debug: debug})
+			err := a.RunAgent(c.Context(), AgentOptions{Version: a.Version, Getenv: a.getenv, Log: a.Stderr, Debug: debug})
+			if err != nil {
+				return fail("the agent was not started", err, "")
+			}
+			return nil
 		},
 	}
-	c.Flags().BoolVarP(&debug, "verbose", "v", false, "log more")
+	c.Flags().BoolVarP(&debug, "verbose", "v", false, "log to stderr, and log more")
 	return c
 }
 

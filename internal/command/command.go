@@ -102,7 +102,7 @@ program of your own that starts when it is needed. You can end it all with one c
 		Version:           a.Version,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
@@ -114,7 +114,7 @@ program of your own that starts when it is needed. You can end it all with one c
 	group(root)
 	root.AddCommand(
 		a.loginCmd(), a.logoutCmd(), a.whoamiCmd(), a.statusCmd(), a.tokenCmd(), a.execCmd(),
-		a.agentCmd(), a.auditCmd(), a.versionCmd(),
+		a.agentCmd(), a.auditCmd(), a.versionCmd(), a.completionCmd(),
 	)
 	return root
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"time"
 	"unicode"
@@ -20,7 +21,13 @@ const (
 
 // colour says whether w takes colours: a terminal that is not dumb, and nobody said NO_COLOR.
 func (a *app) colour(w io.Writer) bool {
-	return a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb" && isTerminal(w)
+	return a.getenv("NO_COLOR") == "" && a.smart(w)
+}
+
+// smart says whether w is a terminal that can move its cursor.
+func (a *app) smart(w io.Writer) bool {
+	term := a.getenv("TERM")
+	return term != "dumb" && (term != "" || runtime.GOOS == "windows") && isTerminal(w)
 }
 
 func paint(s, code string, colour bool) string {

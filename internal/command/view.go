@@ -85,7 +85,7 @@ func (v *view) open(ctx context.Context, url string) {
 
 // wait keeps one line alive that shows how long the person has been away.
 func (v *view) wait(ctx context.Context) {
-	if v.a.json || !isTerminal(v.a.Stderr) || v.a.getenv("TERM") == "dumb" {
+	if v.a.json || !v.a.smart(v.a.Stderr) {
 		return
 	}
 	v.mu.Lock()

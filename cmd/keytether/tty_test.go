@@ -1,0 +1,74 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+// cmdTTY runs a program whose standard input, output and error are one terminal, wants exit code
+// N, and writes all that the terminal showed to the file tty.
+func cmdTTY(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: tty N program args…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ptm, pts, err := openPTY()
+	ts.Check(err)
+	defer ptm.Close()
+	path, err := exec.LookPath(args[1])
+	ts.Check(err)
+	c := exec.Command(path, args[2:]...)
+	c.Dir = ts.MkAbs(".")
+	for _, name := range []string{"HOME", "PATH", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "TERM", "NO_COLOR", "TZ"} {
+		c.Env = append(c.Env, name+"="+ts.Getenv(name))
+	}
+	c.Stdin, c.Stdout, c.Stderr = pts, pts, pts
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+	err = c.Start()
+	_ = pts.Close() // ours: reading then ends when the program's is closed
+	ts.Check(err)
+	shown, err := io.ReadAll(ptm)
+	if !errors.Is(err, syscall.EIO) { // how Linux says that the other side is gone
+		ts.Check(err)
+	}
+	err = c.Wait()
+	if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+		ts.Check(err)
+	}
+	ts.Logf("[tty]\n%q", shown)
+	ts.Check(os.WriteFile(ts.MkAbs("tty"), shown, 0o600))
+	if got := c.ProcessState.ExitCode(); got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func openPTY() (ptm, pts *os.File, err error) {
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("/dev/ptmx: %w", err)
+	}
+	ptm = os.NewFile(uintptr(fd), "/dev/ptmx")
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		pts, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	}
+	if err != nil {
+		_ = ptm.Close()
+		return nil, nil, err
+	}
+	return ptm, pts, nil
+}
