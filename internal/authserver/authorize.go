@@ -18,15 +18,17 @@ import (
 type View struct {
 	RequestURI string
 	RequestID  string
-	Client     Client
-	Resource   Resource
-	Scopes     []Scope // what this person may be asked for, in words
-	Facts      event.Facts
-	StartedAt  time.Time
-	LoginHint  string
-	Ends       time.Duration // how long the grant lasts at most
-	Person     *Person       // nil: sign in first
-	Lacking    bool          // the person has the role for none of the scopes
+	// RedirectURI is where the answer will go, for the page's own policy.
+	RedirectURI string
+	Client      Client
+	Resource    Resource
+	Scopes      []Scope // what this person may be asked for, in words
+	Facts       event.Facts
+	StartedAt   time.Time
+	LoginHint   string
+	Ends        time.Duration // how long the grant lasts at most
+	Person      *Person       // nil: sign in first
+	Lacking     bool          // the person has the role for none of the scopes
 }
 
 // Response is what the client must be told, through the browser.
@@ -168,7 +170,7 @@ func (s *Server) view(ctx context.Context, r grant.Request, requestURI string, b
 		return View{}, err
 	}
 	v := View{
-		RequestURI: requestURI, RequestID: r.ID, Client: *client, Resource: *res, Facts: r.Facts,
+		RequestURI: requestURI, RequestID: r.ID, RedirectURI: r.RedirectURI, Client: *client, Resource: *res, Facts: r.Facts,
 		StartedAt: r.CreatedAt, LoginHint: r.LoginHint, Ends: r.Lifetimes.Grant,
 	}
 	if !r.Refresh {

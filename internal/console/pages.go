@@ -1,0 +1,188 @@
+package console
+
+import (
+	"io"
+	"time"
+
+	"github.com/keytether/keytether/internal/authserver"
+	"github.com/keytether/keytether/internal/event"
+	"github.com/keytether/keytether/internal/oauth"
+)
+
+// SignIn is the sign-in page: on the way to a consent page, or to /me.
+type SignIn struct {
+	ClientID   string // empty at /me
+	ClientName string
+	RequestURI string
+	Token      string // the form's
+	Email      string // filled in
+	Problem    string // why the last attempt failed; empty: none was made
+}
+
+// SignIn writes the page.
+func (s *Site) SignIn(w io.Writer, p SignIn) error {
+	return s.render(w, "signin", "Sign in", p)
+}
+
+// Consent is the consent page.
+type Consent struct {
+	View    authserver.View
+	Token   string // the form's
+	Address string // where this browser is
+	Now     time.Time
+}
+
+// Consent writes the page.
+func (s *Site) Consent(w io.Writer, p Consent) error {
+	return s.render(w, "consent", "Allow "+p.View.Client.Name+"?", p)
+}
+
+// Started says how long ago the login was started.
+func (c Consent) Started() string { return ago(c.Now, c.View.StartedAt) }
+
+// Told reports whether the tool said where it runs.
+func (c Consent) Told() bool {
+	f := c.View.Facts
+	return f.Host != "" || f.OSUser != "" || f.Platform != ""
+}
+
+// Elsewhere reports whether the login was started from another address than
+// the browser's.
+func (c Consent) Elsewhere() bool {
+	return c.View.Facts.Address != "" && c.Address != "" && c.View.Facts.Address != c.Address
+}
+
+// Post is the page that carries an answer to the tool's listener: the script
+// sends it, or a person with "Continue".
+type Post struct {
+	Response   authserver.Response
+	ClientName string // may be empty
+}
+
+// Post writes the page.
+func (s *Site) Post(w io.Writer, p Post) error {
+	return s.render(w, "post", p.Title(), p)
+}
+
+// Title says what is being carried.
+func (p Post) Title() string {
+	switch {
+	case p.Response.Handshake:
+		return "One moment"
+	case p.failed() == "":
+		return "Allowed"
+	case p.failed() == "access_denied":
+		return "Denied"
+	}
+	return "Not allowed"
+}
+
+// Words says it in a sentence.
+func (p Post) Words() string {
+	switch {
+	case p.Response.Handshake:
+		return "Your browser is asking the tool on this computer whether it started this login."
+	case p.failed() == "":
+		return "Your browser is telling the tool on this computer that you allowed it."
+	case p.failed() == "access_denied":
+		return "Nothing was given to the tool. Your browser is telling it so."
+	}
+	return "The tool's request could not be answered. Your browser is telling it why."
+}
+
+func (p Post) failed() string {
+	for _, f := range p.Response.Params {
+		if f.Name == "error" {
+			return f.Value.Reveal()
+		}
+	}
+	return ""
+}
+
+// Field is a hidden field of a form.
+type Field struct{ Name, Value string }
+
+// Fields are what is sent.
+func (p Post) Fields() []Field {
+	out := make([]Field, 0, len(p.Response.Params))
+	for _, f := range p.Response.Params {
+		out = append(out, Field{f.Name, f.Value.Reveal()})
+	}
+	return out
+}
+
+// Retry is the page for a browser that was too slow for the handshake.
+type Retry struct {
+	Request string // authserver.HandshakeAnswer.RetryToken
+	Token   string // the form's
+}
+
+// Retry writes the page.
+func (s *Site) Retry(w io.Writer, p Retry) error {
+	return s.render(w, "retry", "That took too long", p)
+}
+
+// Error is a failure that the person is told of.
+type Error struct {
+	What, Why, Do string
+	Code          oauth.Code
+	// Warn: somebody may be after the person's access.
+	Warn bool
+}
+
+// Error writes the page.
+func (s *Site) Error(w io.Writer, p Error) error {
+	return s.render(w, "error", p.What, p)
+}
+
+// SignedOut writes the page after signing out.
+func (s *Site) SignedOut(w io.Writer) error {
+	return s.render(w, "signedout", "Signed out", nil)
+}
+
+// Landing writes the page at the root.
+func (s *Site) Landing(w io.Writer) error {
+	return s.render(w, "landing", "Keytether", nil)
+}
+
+// Me is a person's own page.
+type Me struct {
+	Email        string
+	Done         string // what was just done; empty: nothing
+	Cards        []Card
+	SignOutToken string
+	Now          time.Time
+}
+
+// Card is one installation.
+type Card struct {
+	ID     string // empty: grants that are bound to no key
+	Facts  event.Facts
+	First  time.Time
+	Last   time.Time
+	Grants []Grant
+	Token  string // of "This wasn't me"
+	Now    time.Time
+}
+
+// Grant is one grant on a card.
+type Grant struct {
+	authserver.HeldGrant
+	Revoke string // token of the form "Revoke"
+	Disown string // token of the form "This wasn't me"; empty: it stands on the card
+	Now    time.Time
+}
+
+// Me writes the page.
+func (s *Site) Me(w io.Writer, p Me) error {
+	return s.render(w, "me", "Your tools", p)
+}
+
+// Seen says when the installation was last used.
+func (c Card) Seen() string { return ago(c.Now, c.Last) }
+
+// Renewed says when the grant was last used.
+func (g Grant) Renewed() string { return ago(g.Now, g.Used) }
+
+// Left says how long the grant still lasts.
+func (g Grant) Left() string { return span(g.Ends.Sub(g.Now)) }

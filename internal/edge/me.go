@@ -1,0 +1,130 @@
+package edge
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/keytether/keytether/internal/authserver"
+	"github.com/keytether/keytether/internal/console"
+	"github.com/keytether/keytether/internal/oauth"
+)
+
+const signOutPurpose = "sign out"
+
+func revokePurpose(grant string) string        { return "revoke " + grant }
+func disownPurpose(installation string) string { return "disown " + installation }
+func disownGrantPurpose(grant string) string   { return "disown grant " + grant }
+
+// done says what the last form did. The query only chooses among these.
+func done(word string) string {
+	switch word {
+	case "revoked":
+		return "Revoked. The tool is refused from now on."
+	case "disowned":
+		return "Everything that this computer could do for you has ended. If you did not use it, change your password and tell your administrator."
+	}
+	return ""
+}
+
+// me shows a person's grants by installation.
+func (h *Handler) me(w *answer, r *http.Request) error {
+	b := h.browser(w, r, "")
+	who, ok, err := h.server.Person(r.Context(), b)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return h.showSignIn(w, http.StatusOK, b, console.SignIn{})
+	}
+	held, err := h.server.Mine(r.Context(), who.Account.ID)
+	if err != nil {
+		return err
+	}
+	page := console.Me{
+		Email: who.Account.Email, SignOutToken: h.server.FormToken(b, signOutPurpose), Now: h.server.Now(),
+	}
+	if p, err := oauth.ParseParams(r.URL.RawQuery); err == nil {
+		page.Done = done(p.Get("done"))
+	}
+	for _, in := range held {
+		page.Cards = append(page.Cards, h.card(b, in, page))
+	}
+	return w.html(http.StatusOK, func(out io.Writer) error { return h.site.Me(out, page) })
+}
+
+func (h *Handler) card(b authserver.Browser, in authserver.Held, page console.Me) console.Card {
+	c := console.Card{
+		ID: in.Installation.ID, Facts: in.Installation.Facts,
+		First: in.Installation.FirstSeen, Last: in.Installation.LastSeen, Now: page.Now,
+	}
+	if c.ID != "" {
+		c.Token = h.server.FormToken(b, disownPurpose(c.ID))
+	}
+	for _, g := range in.Grants {
+		row := console.Grant{HeldGrant: g, Revoke: h.server.FormToken(b, revokePurpose(g.ID)), Now: page.Now}
+		if c.ID == "" {
+			row.Disown = h.server.FormToken(b, disownGrantPurpose(g.ID))
+		}
+		c.Grants = append(c.Grants, row)
+	}
+	return c
+}
+
+// person is who sends a form at /me.
+func (h *Handler) person(w *answer, r *http.Request, purpose func(oauth.Params) string) (oauth.Params, authserver.Person, authserver.Browser, error) {
+	var none authserver.Person
+	p, b, err := h.submitted(w, r, purpose, nil)
+	if err != nil {
+		return p, none, b, err
+	}
+	who, ok, err := h.server.Person(r.Context(), b)
+	if err == nil && !ok {
+		err = oauth.Fail(oauth.LoginRequired)
+	}
+	return p, who, b, err
+}
+
+func (h *Handler) meRevoke(w *answer, r *http.Request) error {
+	p, who, _, err := h.person(w, r, func(p oauth.Params) string { return revokePurpose(p.Get("grant")) })
+	if err != nil {
+		return err
+	}
+	if err := h.server.RevokeMine(r.Context(), who.Account.ID, p.Get("grant")); err != nil {
+		return err
+	}
+	return w.seeOther(h.issuer + pathMe + "?done=revoked")
+}
+
+func (h *Handler) meDisown(w *answer, r *http.Request) error {
+	p, who, _, err := h.person(w, r, func(p oauth.Params) string {
+		if id := p.Get("installation"); id != "" {
+			return disownPurpose(id)
+		}
+		return disownGrantPurpose(p.Get("grant"))
+	})
+	if err != nil {
+		return err
+	}
+	if id := p.Get("installation"); id != "" {
+		_, err = h.server.Disown(r.Context(), who.Account.ID, id)
+	} else {
+		err = h.server.DisownGrant(r.Context(), who.Account.ID, p.Get("grant"))
+	}
+	if err != nil {
+		return err
+	}
+	return w.seeOther(h.issuer + pathMe + "?done=disowned")
+}
+
+// signOut ends the browser's session and takes its cookie back.
+func (h *Handler) signOut(w *answer, r *http.Request) error {
+	_, b, err := h.submitted(w, r, func(oauth.Params) string { return signOutPurpose }, nil)
+	if err != nil {
+		return err
+	}
+	if err := h.server.SignOut(r.Context(), b); err != nil {
+		return err
+	}
+	h.cookie.set(w, h.cookie.session, h.server.NewSessionSecret(), 0)
+	return w.html(http.StatusOK, h.site.SignedOut)
+}

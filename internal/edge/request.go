@@ -1,0 +1,127 @@
+package edge
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/keytether/keytether/internal/authserver"
+	"github.com/keytether/keytether/internal/oauth"
+)
+
+// Header names in their canonical form.
+const (
+	headerDPoP      = "Dpop"
+	headerDPoPNonce = "Dpop-Nonce"
+)
+
+// form reads the parameters of a body. A query is not looked at, so that a
+// token or code in one is ignored (OAuth 2.1 §5.1). Errors: BadContentType,
+// TooLarge, BadRequest, DuplicateParameter.
+func form(w http.ResponseWriter, r *http.Request) (oauth.Params, error) {
+	if !isForm(r.Header["Content-Type"]) {
+		return oauth.Params{}, oauth.Fail(oauth.BadContentType)
+	}
+	if r.ContentLength > oauth.MaxBody {
+		w.Header()["Connection"] = closeConnection
+		return oauth.Params{}, oauth.Fail(oauth.TooLarge)
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return oauth.Params{}, err
+	}
+	return oauth.ParseParams(body)
+}
+
+var closeConnection = []string{"close"}
+
+func readBody(w http.ResponseWriter, r *http.Request) (string, error) {
+	var b strings.Builder
+	var err error
+	if r.ContentLength >= 0 {
+		// The length is known and small, so that nothing is copied twice.
+		buf := make([]byte, r.ContentLength)
+		if _, err = io.ReadFull(r.Body, buf); err == nil {
+			return string(buf), nil
+		}
+	} else {
+		_, err = io.Copy(&b, http.MaxBytesReader(w, r.Body, oauth.MaxBody))
+	}
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return "", oauth.Fail(oauth.TooLarge)
+	case err != nil:
+		return "", oauth.Fail(oauth.BadRequest)
+	}
+	return b.String(), nil
+}
+
+func isForm(values []string) bool {
+	if len(values) != 1 {
+		return false
+	}
+	kind, _, _ := strings.Cut(values[0], ";")
+	return strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded")
+}
+
+// call is a direct request to the endpoint at path.
+func (h *Handler) call(w http.ResponseWriter, r *http.Request, url string) (authserver.Call, error) {
+	p, err := form(w, r)
+	if err != nil {
+		return authserver.Call{}, err
+	}
+	return authserver.Call{
+		Params: p, Proofs: r.Header[headerDPoP], Authorization: len(r.Header["Authorization"]) > 0,
+		Method: r.Method, URL: url,
+	}, nil
+}
+
+// address is where a request came from: the connection's other end, or, if
+// that is a proxy of ours, the last one in X-Forwarded-For that is not.
+func (h *Handler) address(r *http.Request) netip.Addr {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	a := peer.Addr().Unmap().WithZone("")
+	if !h.trusts(a) {
+		return a
+	}
+	list := r.Header["X-Forwarded-For"]
+	for i := len(list) - 1; i >= 0; i-- {
+		rest := list[i]
+		for rest != "" {
+			cut := strings.LastIndexByte(rest, ',')
+			next, err := netip.ParseAddr(strings.TrimSpace(rest[cut+1:]))
+			if err != nil { // whoever wrote this is the last that is known
+				return a
+			}
+			a = next.Unmap().WithZone("")
+			if !h.trusts(a) {
+				return a
+			}
+			rest = rest[:max(cut, 0)]
+		}
+	}
+	return a
+}
+
+func (h *Handler) trusts(a netip.Addr) bool {
+	for _, p := range h.trusted {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// limited takes a token of the address's bucket.
+func (h *Handler) limited(l *limiter, a netip.Addr) error {
+	if d := l.wait(a, h.server.Now()); d > 0 {
+		return &tooManyError{after: d}
+	}
+	return nil
+}
