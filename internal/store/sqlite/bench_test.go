@@ -33,7 +33,7 @@ func BenchmarkCommitRefreshLike(b *testing.B) {
 			defer s.Close()
 			const grants = 2000
 			ids := seedGrants(b, s, grants)
-			floor := cryptoFloor(b, key)
+			floor := cryptoFloor(b, key, callers)
 			groups, before := s.writer.groups.Load(), cpuTime()
 			var next atomic.Int64
 			var wg sync.WaitGroup
@@ -67,11 +67,20 @@ func signVerify(b *testing.B, key *ecdsa.PrivateKey) {
 	}
 }
 
-func cryptoFloor(b *testing.B, key *ecdsa.PrivateKey) float64 {
-	const n = 2000
+// cryptoFloor is the signature work's CPU time per call, made by as many
+// callers at once.
+func cryptoFloor(b *testing.B, key *ecdsa.PrivateKey, callers int) float64 {
+	const n = 4000
+	var next atomic.Int64
+	var wg sync.WaitGroup
 	before := cpuTime()
-	for range n {
-		signVerify(b, key)
+	for range callers {
+		wg.Go(func() {
+			for next.Add(1) <= n {
+				signVerify(b, key)
+			}
+		})
 	}
+	wg.Wait()
 	return float64((cpuTime() - before).Microseconds()) / n
 }

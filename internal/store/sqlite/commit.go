@@ -165,23 +165,29 @@ func (s *Store) commitLoop() {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	var batch []*job
-	last := 1 // size of the last group
+	expect := 1
 	for {
-		batch = s.gather(batch[:0], last, timer)
+		batch = s.gather(batch[:0], expect, timer)
 		if len(batch) == 0 {
 			return
 		}
-		last = len(batch)
 		s.writer.commit(batch)
+		expect = len(batch) + s.waiting()
 		clear(batch)
 	}
 }
 
+func (s *Store) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue)
+}
+
 // gather waits for work and takes all of it; nothing means closed. Whoever was
-// answered together is likely to come together again: after a group of n it
-// lingers until n have joined, but no longer than s.linger. A lone caller never
-// waits.
-func (s *Store) gather(batch []*job, last int, timer *time.Timer) []*job {
+// answered just now is likely to come again soon, so it lingers until as many
+// have joined as were answered or came in the meantime, but no longer than
+// s.linger. A lone caller never waits.
+func (s *Store) gather(batch []*job, expect int, timer *time.Timer) []*job {
 	s.mu.Lock()
 	for len(s.queue) == 0 {
 		if s.closed {
@@ -192,8 +198,8 @@ func (s *Store) gather(batch []*job, last int, timer *time.Timer) []*job {
 		<-s.wake
 		s.mu.Lock()
 	}
-	if len(s.queue) < last && !s.closed && s.linger > 0 {
-		s.waking, s.target = true, last
+	if len(s.queue) < expect && !s.closed && s.linger > 0 {
+		s.waking, s.target = true, expect
 		s.mu.Unlock()
 		select { // an old signal
 		case <-s.wake:
@@ -259,11 +265,12 @@ func (w *writer) commit(batch []*job) {
 		err = classify(err)
 	}
 	for i, j := range batch {
-		if err != nil {
-			j.done <- err
-			continue
+		answer := err
+		if err == nil {
+			answer = w.answers[i]
 		}
-		j.done <- w.answers[i]
+		w.recent.settle(j, answer)
+		j.done <- answer
 	}
 }
 

@@ -39,12 +39,6 @@ func hold(t *testing.T, s *Store) (release func()) {
 	}
 }
 
-func waiting(s *Store) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.queue)
-}
-
 // Whoever waits while a commit is under way is committed together.
 func TestCommitsInGroups(t *testing.T) {
 	s := testStore(t)
@@ -59,7 +53,7 @@ func TestCommitsInGroups(t *testing.T) {
 			}
 		})
 	}
-	for waiting(s) < len(ids) {
+	for s.waiting() < len(ids) {
 		time.Sleep(time.Millisecond)
 	}
 	release()
@@ -95,7 +89,7 @@ func TestRefusedChangeInAGroup(t *testing.T) {
 			})
 		})
 	}
-	for waiting(s) < len(ids) {
+	for s.waiting() < len(ids) {
 		time.Sleep(time.Millisecond)
 	}
 	release()
@@ -124,7 +118,7 @@ func TestCallerThatGivesUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error)
 	go func() { result <- refreshLike(ctx, s, id) }()
-	for waiting(s) == 0 {
+	for s.waiting() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	cancel()
@@ -150,7 +144,7 @@ func TestCloseDrains(t *testing.T) {
 	for _, id := range ids {
 		go func() { results <- refreshLike(t.Context(), s, id) }()
 	}
-	for waiting(s) < len(ids) {
+	for s.waiting() < len(ids) {
 		time.Sleep(time.Millisecond)
 	}
 	closed := make(chan error)

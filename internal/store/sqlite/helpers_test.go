@@ -62,3 +62,10 @@ func refreshLike(ctx context.Context, s *Store, grantID string) error {
 		}
 	}
 }
+
+// forget empties the cache of grants, as a restart does.
+func forget(s *Store) {
+	s.recent.mu.Lock()
+	defer s.recent.mu.Unlock()
+	s.recent.young, s.recent.old = nil, nil
+}

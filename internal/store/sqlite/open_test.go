@@ -164,6 +164,7 @@ func TestCorruptState(t *testing.T) {
 		if err := s.do(t.Context(), func(w *writer) error { return sqlitex.ExecuteTransient(w.conn, sql, nil) }); err != nil {
 			t.Fatal(err)
 		}
+		forget(s)
 		if _, err := s.Grant(t.Context(), store.DefaultTenant, id); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -187,6 +187,17 @@ func (s *Store) prune(ctx context.Context, sql, tenant string, t time.Time) (int
 
 // Grant implements store.Grants.
 func (s *Store) Grant(ctx context.Context, tenant, id string) (store.Versioned[grant.Grant], error) {
+	if err := ctx.Err(); err != nil {
+		return store.Versioned[grant.Grant]{}, classify(err)
+	}
+	select {
+	case <-s.stopped:
+		return store.Versioned[grant.Grant]{}, store.ErrClosed
+	default:
+	}
+	if g, ok := s.recent.grant(tenant, id); ok {
+		return g, nil
+	}
 	_, name := named(tenant)
 	return one(ctx, s, "SELECT id, version, state FROM grants WHERE tenant = ?1 AND id = ?2", byText(tenant, id), grantFields, name)
 }

@@ -59,6 +59,7 @@ type Store struct {
 	rand    io.Reader
 	log     *slog.Logger
 	writer  *writer
+	recent  recent
 	readers chan *sqlite.Conn
 
 	mu      sync.Mutex
@@ -117,7 +118,7 @@ func open(ctx context.Context, opt Options, schema []string) (_ *Store, err erro
 		}
 		s.readers <- r
 	}
-	s.writer = &writer{conn: conn}
+	s.writer = &writer{conn: conn, recent: &s.recent}
 	go s.commitLoop()
 	return s, nil
 }

@@ -15,6 +15,7 @@ import (
 // writer owns the writing connection. Only the committer's goroutine uses it.
 type writer struct {
 	conn    *sqlite.Conn
+	recent  *recent
 	answers []error
 	groups  atomic.Int64 // how many groups were tried
 	sizes   []logSize    // of the logs that the group under way appends to
