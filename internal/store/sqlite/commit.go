@@ -248,12 +248,13 @@ func (w *writer) commit(batch []*job) {
 		w.answers = append(w.answers, refused)
 	}
 	if err == nil {
-		err = w.flushSizes()
+		err = w.flushTails()
 	}
 	if err == nil {
 		err = w.exec("COMMIT")
 	}
-	w.sizes = w.sizes[:0]
+	clear(w.tails)
+	w.tails = w.tails[:0]
 	if err != nil {
 		// Nothing of the group was applied, unless the disk failed in the commit
 		// itself and a restart finds it whole.

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 
 	"zombiezen.com/go/sqlite"
@@ -12,32 +13,32 @@ import (
 const (
 	// chunkHashes is how many Merkle hashes one row holds.
 	chunkHashes = 256
-	// leafPage is how many leaves are read in one go.
-	leafPage = 512
+	// pageBlocks is how many blocks of leaves are read in one go.
+	pageBlocks = 64
 )
 
-// logSize is the size of a tenant's log while a group is applied.
-type logSize struct {
+// logTail is what a group appends to a tenant's log.
+type logTail struct {
 	tenant string
-	size   int64
+	size   int64  // of the log before the group
+	count  int64  // of leaves in block
+	block  []byte // leaves, each after its length
 }
 
 // appendLeaves gives the job's records the next numbers.
 func (w *writer) appendLeaves(j *job) error {
-	size, err := w.size(j.tenant)
+	tail, err := w.tail(j.tenant)
 	if err != nil {
 		return err
 	}
 	for _, l := range j.leaves {
-		if err := w.insertBlob("INSERT INTO leaves (tenant, number, leaf) VALUES (?1, ?2, ?3)", j.tenant, size.size, l.data); err != nil {
-			return broken(err)
-		}
 		if l.sidecar != nil {
-			if err := w.insertBlob("INSERT INTO sidecars (tenant, number, facts) VALUES (?1, ?2, ?3)", j.tenant, size.size, l.sidecar); err != nil {
+			if err := w.insertBlob("INSERT INTO sidecars (tenant, number, facts) VALUES (?1, ?2, ?3)", j.tenant, tail.size+tail.count, l.sidecar); err != nil {
 				return broken(err)
 			}
 		}
-		size.size++
+		tail.block = append(binary.AppendUvarint(tail.block, uint64(len(l.data))), l.data...)
+		tail.count++
 	}
 	return nil
 }
@@ -62,30 +63,36 @@ func (w *writer) insertBlob(sql, tenant string, number int64, data []byte) error
 	return err
 }
 
-func (w *writer) size(tenant string) (*logSize, error) {
-	for i := range w.sizes {
-		if w.sizes[i].tenant == tenant {
-			return &w.sizes[i], nil
+func (w *writer) tail(tenant string) (*logTail, error) {
+	for i := range w.tails {
+		if w.tails[i].tenant == tenant {
+			return &w.tails[i], nil
 		}
 	}
 	size, _, err := logState(w.conn, tenant)
 	if err != nil {
 		return nil, err
 	}
-	w.sizes = append(w.sizes, logSize{tenant, size})
-	return &w.sizes[len(w.sizes)-1], nil
+	w.tails = append(w.tails, logTail{tenant: tenant, size: size})
+	return &w.tails[len(w.tails)-1], nil
 }
 
-// flushSizes writes the sizes once for the whole group.
-func (w *writer) flushSizes() error {
-	for _, l := range w.sizes {
+// flushTails writes the group's leaves and the new sizes.
+func (w *writer) flushTails() error {
+	for _, l := range w.tails {
+		if l.count == 0 {
+			continue
+		}
+		if err := w.insertBlob("INSERT INTO leaves (tenant, number, leaves) VALUES (?1, ?2, ?3)", l.tenant, l.size, l.block); err != nil {
+			return broken(err)
+		}
 		stmt, err := w.conn.Prepare(`INSERT INTO logs (tenant, size, hashes) VALUES (?1, ?2, 0)
 			ON CONFLICT (tenant) DO UPDATE SET size = excluded.size`)
 		if err != nil {
 			return err
 		}
 		stmt.BindText(1, l.tenant)
-		stmt.BindInt64(2, l.size)
+		stmt.BindInt64(2, l.size+l.count)
 		if _, err := stmt.Step(); err != nil {
 			return err
 		}
@@ -124,12 +131,10 @@ func (s *Store) Leaves(ctx context.Context, tenant string, from, to int64, f fun
 	if err != nil {
 		return err
 	}
-	to = min(to, size)
-	page := make([]store.Leaf, 0, min(leafPage, max(0, to-from)))
+	from, to = max(from, 0), min(to, size)
+	var page []store.Leaf
 	for from < to {
-		end := min(from+leafPage, to)
-		page, err = s.leafPage(ctx, tenant, from, end, page[:0])
-		if err != nil {
+		if page, err = s.leafPage(ctx, tenant, from, to, page[:0]); err != nil {
 			return err
 		}
 		for _, l := range page {
@@ -137,42 +142,86 @@ func (s *Store) Leaves(ctx context.Context, tenant string, from, to int64, f fun
 				return err
 			}
 		}
-		from = end
+		from += int64(len(page))
 	}
 	return nil
 }
 
+// leafPage reads at least one leaf from number from on, and as many as fit.
 func (s *Store) leafPage(ctx context.Context, tenant string, from, to int64, page []store.Leaf) ([]store.Leaf, error) {
 	err := s.read(ctx, func(conn *sqlite.Conn) error {
-		stmt, err := conn.Prepare(`SELECT number, leaf, facts FROM leaves LEFT JOIN sidecars USING (tenant, number)
-			WHERE tenant = ?1 AND number >= ?2 AND number < ?3 ORDER BY number`)
+		stmt, err := conn.Prepare(`SELECT number, leaves FROM leaves WHERE tenant = ?1 AND number < ?3 AND number >=
+			(SELECT max(number) FROM leaves WHERE tenant = ?1 AND number <= ?2) ORDER BY number LIMIT ?4`)
 		if err != nil {
 			return err
 		}
 		stmt.BindText(1, tenant)
 		stmt.BindInt64(2, from)
 		stmt.BindInt64(3, to)
+		stmt.BindInt64(4, pageBlocks)
 		for {
 			more, err := stmt.Step()
-			if err != nil || !more {
+			if err != nil {
 				return err
 			}
-			l := store.Leaf{Index: stmt.ColumnInt64(0), Data: blob(stmt, 1)}
-			if !stmt.ColumnIsNull(2) {
-				l.Sidecar = blob(stmt, 2)
+			if !more {
+				break
 			}
-			page = append(page, l)
+			if page, err = appendBlock(page, stmt.ColumnInt64(0), blob(stmt, 1), from, to); err != nil {
+				_ = stmt.Reset()
+				return err
+			}
 		}
+		if len(page) == 0 {
+			return missing(from)
+		}
+		return addFacts(conn, tenant, page)
 	})
-	if err != nil {
-		return nil, err
-	}
-	for i := range to - from {
-		if i >= int64(len(page)) || page[i].Index != from+i {
-			return nil, damaged(fmt.Sprintf("leaf %d of the audit log is missing", from+i))
+	return page, err
+}
+
+// appendBlock takes the leaves from ≤ number < to out of a block. They must
+// follow those of the page.
+func appendBlock(page []store.Leaf, number int64, block []byte, from, to int64) ([]store.Leaf, error) {
+	for ; len(block) > 0; number++ {
+		n, used := binary.Uvarint(block)
+		if used <= 0 || n > uint64(len(block)-used) {
+			return nil, damaged(fmt.Sprintf("leaf %d of the audit log cannot be read", number))
 		}
+		data := block[used : used+int(n) : used+int(n)]
+		block = block[used+int(n):]
+		if number < from || number >= to {
+			continue
+		}
+		if want := from + int64(len(page)); number != want {
+			return nil, missing(want)
+		}
+		page = append(page, store.Leaf{Index: number, Data: data})
 	}
 	return page, nil
+}
+
+func missing(number int64) error {
+	return damaged(fmt.Sprintf("leaf %d of the audit log is missing", number))
+}
+
+// addFacts puts the sidecars beside the leaves of a page.
+func addFacts(conn *sqlite.Conn, tenant string, page []store.Leaf) error {
+	stmt, err := conn.Prepare("SELECT number, facts FROM sidecars WHERE tenant = ?1 AND number >= ?2 AND number < ?3")
+	if err != nil {
+		return err
+	}
+	first := page[0].Index
+	stmt.BindText(1, tenant)
+	stmt.BindInt64(2, first)
+	stmt.BindInt64(3, first+int64(len(page)))
+	for {
+		more, err := stmt.Step()
+		if err != nil || !more {
+			return err
+		}
+		page[stmt.ColumnInt64(0)-first].Sidecar = blob(stmt, 1)
+	}
 }
 
 func blob(stmt *sqlite.Stmt, col int) []byte {
@@ -300,11 +349,11 @@ func (s *Store) Hashes(ctx context.Context, tenant string, indexes []int64) ([][
 // Erase implements store.Log. Erasing twice is no error.
 func (s *Store) Erase(ctx context.Context, tenant string, index int64) error {
 	return s.do(ctx, func(w *writer) error {
-		size, err := w.size(tenant)
+		tail, err := w.tail(tenant)
 		if err != nil {
 			return err
 		}
-		if index < 0 || index >= size.size {
+		if index < 0 || index >= tail.size+tail.count {
 			return fmt.Errorf("%w: leaf %d", store.ErrNotFound, index)
 		}
 		stmt, err := w.conn.Prepare("DELETE FROM sidecars WHERE tenant = ?1 AND number = ?2")

@@ -194,6 +194,7 @@ func TestDamagedLog(t *testing.T) {
 		t.Errorf("a missing leaf: %v", err)
 	}
 	exec("UPDATE logs SET size = 4")
+	forget(s)
 	if err := refreshLike(t.Context(), s, id); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("a leaf too many: %v", err)
 	}

@@ -19,8 +19,8 @@ const applicationID = 0x6b547468
 //
 // Every table of states has: tenant and id, the version for compare-and-swap,
 // what is looked up as columns, and the whole state in the encoding of
-// codec.go. In leaves, tenant and number are the key, so that the log is the
-// outbox: what is committed has its place in it.
+// codec.go. A row of leaves holds what one group appended to a tenant's log:
+// the number of the first leaf, and each leaf after its length.
 var schema = []string{`
 CREATE TABLE requests (
 	tenant TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, state BLOB NOT NULL,
@@ -76,7 +76,7 @@ CREATE TABLE keys (
 CREATE TABLE logs (
 	tenant TEXT NOT NULL PRIMARY KEY, size INTEGER NOT NULL, hashes INTEGER NOT NULL, checkpoint BLOB) WITHOUT ROWID;
 CREATE TABLE leaves (
-	tenant TEXT NOT NULL, number INTEGER NOT NULL, leaf BLOB NOT NULL,
+	tenant TEXT NOT NULL, number INTEGER NOT NULL, leaves BLOB NOT NULL,
 	PRIMARY KEY (tenant, number)) WITHOUT ROWID;
 CREATE TABLE sidecars (
 	tenant TEXT NOT NULL, number INTEGER NOT NULL, facts BLOB NOT NULL,

@@ -18,7 +18,7 @@ type writer struct {
 	recent  *recent
 	answers []error
 	groups  atomic.Int64 // how many groups were tried
-	sizes   []logSize    // of the logs that the group under way appends to
+	tails   []logTail    // of the logs that the group under way appends to
 }
 
 func (w *writer) exec(sql string) error {
