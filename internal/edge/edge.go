@@ -188,7 +188,7 @@ func (h *Handler) note(a *answer, r *http.Request, took time.Duration, err error
 	if a.code != "" {
 		attrs = append(attrs, slog.String("code", string(a.code)))
 	}
-	if err != nil {
+	if err != nil && err.Error() != string(a.code) {
 		attrs = append(attrs, slog.String("error", err.Error()))
 	}
 	h.log.LogAttrs(r.Context(), level, "request", attrs...)
