@@ -102,6 +102,9 @@ func run(ctx context.Context, out string, readme bool, load time.Duration, login
 			return fmt.Errorf("%s: %w", m.what, err)
 		}
 		rep.Rows = append(rep.Rows, rows...)
+		for _, r := range rows {
+			step(fmt.Sprintf("  %s: %s %s, %.2f × %s (must %.2f, stretch %.2f)", r.Work, number(r.Value), r.Unit, r.Ratio, r.Floor, r.Must, r.Stretch))
+		}
 	}
 	table := rep.table()
 	fmt.Println("\n" + table)
