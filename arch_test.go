@@ -76,6 +76,7 @@ var table = []rule{
 	{"internal/testkit/...", "testkit/...", "github.com/chromedp golang.org/x/sys", "fakes know nothing of what they help to test"},
 	{"internal/tools/...", "", "", "tools of the Makefile run before anything else builds"},
 	{"cmd/demo", "login verify dpop jws testkit/...", "github.com/cli/browser", "the demo tells the story from outside, with the two programs and the public packages; its thief makes proofs of his own"},
+	{"examples/...", "login verify", "", "an example is copied into other people's programs, where only the public packages are to be had"},
 	{"bench/...", "*", "*", "measures everything"},
 	{"test/...", "*", "*", "tests from end to end"},
 	{"conformance/...", "*", "*", "vectors and the tests that read them"},
