@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/keystore"
 	"github.com/keytether/keytether/internal/oauthclient/oauthclienttest"
 	"github.com/keytether/keytether/internal/peersock"
 	"github.com/keytether/keytether/internal/testkit"
@@ -50,6 +51,7 @@ func newRig(t testing.TB, c oauthclienttest.Config, change ...func(*Options)) *r
 	r.opt = Options{
 		Socket: r.socket, Version: "v1.2.3", Clock: r.clock.Now, Ready: func() { close(ready) },
 		Log:   slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Store: keystore.NewMemory(), StoreName: "memory",
 		Facts: agentwire.Facts{Host: "laptop", OSUser: "dev", Platform: "linux/amd64"},
 	}
 	for _, f := range change {

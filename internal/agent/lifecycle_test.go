@@ -1,0 +1,618 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/jws"
+	"github.com/keytether/keytether/internal/oauthclient/oauthclienttest"
+	"github.com/keytether/keytether/internal/peersock"
+	"github.com/keytether/keytether/internal/secret"
+	"github.com/keytether/keytether/internal/testkit/leak"
+)
+
+// begin starts a login whose person does nothing, and gives its link.
+func (r *rig) begin(ctx context.Context) (link string, ended chan error) {
+	r.t.Helper()
+	links, ended := make(chan string, 1), make(chan error, 1)
+	go func() {
+		ended <- r.Login(ctx, agentwire.LoginRequest{Issuer: r.server.Issuer}, func(e agentwire.Event) error {
+			if e.Event == agentwire.EventBrowser {
+				links <- e.URL
+			}
+			return nil
+		})
+	}()
+	select {
+	case link = <-links:
+	case err := <-ended:
+		r.t.Fatal(err)
+	}
+	return link, ended
+}
+
+func (r *rig) logins() int {
+	r.t.Helper()
+	v, err := r.Version(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return v.Logins
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(what)
+		}
+	}
+}
+
+func TestLoginEndsWithItsCaller(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	ctx, cancel := context.WithCancel(t.Context())
+	link, ended := r.begin(ctx)
+	if r.logins() != 1 {
+		t.Error("not counted")
+	}
+	cancel()
+	<-ended
+	eventually(t, "the login goes on", func() bool { return r.logins() == 0 })
+	eventually(t, "the listener is still there", func() bool {
+		res, err := http.Get(link)
+		if err == nil {
+			_ = res.Body.Close()
+		}
+		return err != nil
+	})
+	if names, _ := r.opt.Store.Names(t.Context()); len(names) != 0 {
+		t.Errorf("left in the store: %v", names)
+	}
+	if _, err := r.opt.Store.Key(t.Context(), slotName("default", r.server.Issuer)); err == nil {
+		t.Error("a key is left of a login that came to nothing")
+	}
+}
+
+func TestPersonWalksAway(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether(), func(o *Options) { o.LoginTime = 50 * time.Millisecond })
+	_, ended := r.begin(t.Context())
+	if err := <-ended; !errors.Is(err, agentwire.Expired) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPersonDenies(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	r.server.Deny()
+	if e, err := r.logIn(agentwire.LoginRequest{}); !errors.Is(err, agentwire.Denied) || e.Event != agentwire.EventError {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAnotherAccount(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	if _, err := r.logIn(agentwire.LoginRequest{LoginHint: "boss@example.test"}); !errors.Is(err, agentwire.AccountMismatch) {
+		t.Errorf("got %v", err)
+	}
+	if r.server.Count("revoked") != 1 {
+		t.Error("not revoked")
+	}
+	if _, err := r.Whoami(t.Context(), ""); !errors.Is(err, agentwire.NotLoggedIn) {
+		t.Errorf("kept all the same: %v", err)
+	}
+}
+
+func TestLoginsAreBounded(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	ctx, cancel := context.WithCancel(t.Context())
+	var all []chan error
+	for range maxLogins {
+		_, ended := r.begin(ctx)
+		all = append(all, ended)
+	}
+	if _, err := r.logIn(agentwire.LoginRequest{}); !errors.Is(err, agentwire.Busy) {
+		t.Errorf("one too many: %v", err)
+	}
+	cancel()
+	for _, c := range all {
+		<-c
+	}
+	eventually(t, "places are not given back", func() bool { return r.logins() == 0 })
+	r.mustLogIn()
+}
+
+func TestLoginRequests(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	for name, tt := range map[string]struct {
+		req  agentwire.LoginRequest
+		want error
+	}{
+		"no such server":  {agentwire.LoginRequest{Issuer: "http://127.0.0.1:1"}, agentwire.Unreachable},
+		"not an issuer":   {agentwire.LoginRequest{Issuer: "http://example.test"}, agentwire.Usage},
+		"not a profile":   {agentwire.LoginRequest{Profile: "../x"}, agentwire.Usage},
+		"in CI":           {agentwire.LoginRequest{Env: agentwire.Env{"CI": "true"}}, agentwire.Unsupported},
+		"device":          {agentwire.LoginRequest{Flow: agentwire.FlowDevice}, agentwire.Unsupported},
+		"a port in use":   {agentwire.LoginRequest{CallbackPort: port(t, r.server.Issuer)}, agentwire.Failed},
+		"wrong discovery": {agentwire.LoginRequest{Issuer: r.server.Issuer + "/nothing"}, agentwire.Failed},
+	} {
+		e, err := r.logIn(tt.req)
+		if !errors.Is(err, tt.want) || e.Event != "" {
+			t.Errorf("%s: %v", name, err)
+		}
+		var w *agentwire.Error
+		if errors.As(err, &w) && (w.What == "" || w.Why == "" || w.Do == "") {
+			t.Errorf("%s: without words: %+v", name, w)
+		}
+	}
+	req := agentwire.LoginRequest{Env: agentwire.Env{"KEYTETHER_ISSUER": r.server.Issuer, "KEYTETHER_PROFILE": "env", "KEYTETHER_CLIENT": "x"}}
+	if err := r.Login(t.Context(), req, func(e agentwire.Event) error {
+		if e.Event == agentwire.EventBrowser {
+			go func() { _, _ = oauthclienttest.NewBrowser().Finish(e.URL) }()
+		}
+		if e.Event == agentwire.EventDone && (e.Done.Profile != "env" || e.Done.ClientID != "x") {
+			t.Errorf("done: %+v", e.Done)
+		}
+		return nil
+	}); err != nil {
+		t.Errorf("by the environment: %v", err)
+	}
+}
+
+func port(t *testing.T, at string) int {
+	t.Helper()
+	_, p, err := net.SplitHostPort(strings.TrimPrefix(at, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := net.LookupPort("tcp", p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestChooseFlow(t *testing.T) {
+	for name, tt := range map[string]struct {
+		asked  string
+		env    agentwire.Env
+		flow   string
+		within string
+	}{
+		"desk":         {"", agentwire.Env{"DISPLAY": ":0"}, "browser", "can be opened"},
+		"ssh":          {"auto", agentwire.Env{"SSH_CONNECTION": "x"}, "browser", "forwarded"},
+		"ssh with X":   {"auto", agentwire.Env{"SSH_CONNECTION": "x", "DISPLAY": ":10"}, "browser", "can be opened"},
+		"CI":           {"auto", agentwire.Env{"CI": "1"}, "", ""},
+		"CI=false":     {"auto", agentwire.Env{"CI": "false"}, "browser", "can be opened"},
+		"CI, by word":  {"browser", agentwire.Env{"CI": "1"}, "browser", "asked for"},
+		"by word":      {"device", nil, "", ""},
+		"by word also": {"workload", nil, "", ""},
+	} {
+		flow, reason, err := chooseFlow(tt.asked, tt.env)
+		if flow != tt.flow || (err == nil) != (tt.flow != "") || !strings.Contains(reason, tt.within) {
+			t.Errorf("%s: %q %q %v", name, flow, reason, err)
+		}
+	}
+}
+
+// Logging in again takes the place of the first login, which is revoked.
+func TestLoginAgainRevokesTheFirst(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	r.mustLogIn()
+	before, _ := r.Status(t.Context())
+	r.mustLogIn()
+	eventually(t, "the first login was not revoked", func() bool { return r.server.Count("revoked") == 1 })
+	after, err := r.Status(t.Context())
+	if err != nil || len(after.Profiles) != 1 || after.Profiles[0].GrantID == before.Profiles[0].GrantID || after.Profiles[0].JKT != before.Profiles[0].JKT {
+		t.Errorf("%+v then %+v, %v", before, after, err)
+	}
+	r.clock.Advance(6 * time.Minute)
+	if _, err := r.Token(t.Context(), agentwire.TokenRequest{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLogoutWithoutServer(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	r.mustLogIn()
+	r.server.Close()
+	out, err := r.Logout(t.Context(), agentwire.LogoutRequest{})
+	if err != nil || out.Revoked || !out.Wiped || !strings.Contains(out.Warning, "lives on") {
+		t.Errorf("%+v %v", out, err)
+	}
+	if names, _ := r.opt.Store.Names(t.Context()); len(names) != 0 {
+		t.Errorf("left in the store: %v", names)
+	}
+	if _, err := r.Token(t.Context(), agentwire.TokenRequest{}); !errors.Is(err, agentwire.NotLoggedIn) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A logout during a renewal revokes the token that the renewal brought.
+func TestLogoutDuringRenewal(t *testing.T) {
+	c := oauthclienttest.Keytether()
+	c.Nonces = false
+	r := newRig(t, c)
+	r.mustLogIn()
+	r.clock.Advance(6 * time.Minute)
+	arrived, let := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	r.server.On("/oauth/token", func(w http.ResponseWriter, _ *http.Request, next func() *recorder) bool {
+		rec := next()
+		once.Do(func() { close(arrived) })
+		<-let
+		w.WriteHeader(rec.Code)
+		_, _ = w.Write(rec.Body.Bytes())
+		return true
+	})
+	var revoked string
+	r.server.On("/oauth/revoke", func(_ http.ResponseWriter, q *http.Request, _ func() *recorder) bool {
+		_ = q.ParseForm()
+		revoked = q.PostForm.Get("token")
+		return false
+	})
+	asked := make(chan error, 1)
+	go func() { _, err := r.Token(t.Context(), agentwire.TokenRequest{}); asked <- err }()
+	<-arrived
+	left := make(chan error, 1)
+	go func() { _, err := r.Logout(t.Context(), agentwire.LogoutRequest{}); left <- err }()
+	eventually(t, "the login is still listed", func() bool { v, err := r.Version(t.Context()); return err == nil && v.Grants == 0 })
+	close(let)
+	if err := <-left; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-asked; !errors.Is(err, agentwire.NotLoggedIn) {
+		t.Errorf("the renewal's caller: %v", err)
+	}
+	newest := ""
+	for what, v := range r.server.Secrets() {
+		if strings.HasPrefix(what, "ktr_refresh") && v > "" && (newest == "" || what > newest) {
+			newest = what
+		}
+	}
+	if revoked == "" || revoked != r.server.Secrets()[newest] {
+		t.Errorf("revoked %q, not the newest", revoked[:min(12, len(revoked))])
+	}
+}
+
+func TestLockUnlock(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	r.mustLogIn()
+	ctx := t.Context()
+	pass := agentwire.LockRequest{Passphrase: agentwire.NewSecret("open sesame")}
+	if err := r.Lock(ctx, pass); err != nil {
+		t.Fatal(err)
+	}
+	_, e1 := r.Token(ctx, agentwire.TokenRequest{})
+	_, e2 := r.Authorize(ctx, agentwire.AuthorizeRequest{Method: "GET", URL: resource})
+	_, e3 := r.Whoami(ctx, "")
+	_, e4 := r.Logout(ctx, agentwire.LogoutRequest{All: true})
+	_, e5 := r.logIn(agentwire.LoginRequest{})
+	for i, err := range []error{e1, e2, e3, e4, e5, r.Lock(ctx, agentwire.LockRequest{})} {
+		if !errors.Is(err, agentwire.Locked) {
+			t.Errorf("call %d while locked: %v", i, err)
+		}
+	}
+	if s, err := r.Status(ctx); err != nil || !s.Agent.Locked || len(s.Profiles) != 0 {
+		t.Errorf("%+v %v", s, err)
+	}
+	if err := r.Unlock(ctx, agentwire.LockRequest{}); !errors.Is(err, agentwire.Locked) {
+		t.Errorf("without the passphrase: %v", err)
+	}
+	r.clock.Advance(10 * time.Millisecond)
+	if err := r.Unlock(ctx, pass); !errors.Is(err, agentwire.Locked) {
+		t.Errorf("right after a wrong one: %v", err)
+	}
+	r.clock.Advance(2 * time.Second)
+	if err := r.Unlock(ctx, pass); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Token(ctx, agentwire.TokenRequest{}); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(r.log.String(), "sesame") {
+		t.Error("the passphrase is in the log")
+	}
+}
+
+func TestStop(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	r.mustLogIn()
+	if err := r.Stop(t.Context(), agentwire.StopRequest{IfIdle: true}); !errors.Is(err, agentwire.Busy) {
+		t.Errorf("with a login: %v", err)
+	}
+	if err := r.Stop(t.Context(), agentwire.StopRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+	if names, _ := r.opt.Store.Names(t.Context()); len(names) != 0 {
+		t.Errorf("left in the store: %v", names)
+	}
+	if _, err := peersock.Dial(t.Context(), r.socket); !errors.Is(err, peersock.ErrNotRunning) {
+		t.Errorf("the socket: %v", err)
+	}
+}
+
+func TestStopDuringALogin(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	_, ended := r.begin(t.Context())
+	if err := r.Stop(t.Context(), agentwire.StopRequest{IfIdle: true}); !errors.Is(err, agentwire.Busy) {
+		t.Errorf("with a login in progress: %v", err)
+	}
+	if err := r.Stop(t.Context(), agentwire.StopRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err == nil {
+		t.Error("the login is said to be done")
+	}
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestIdleAgentEnds(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether(), func(o *Options) { o.IdleTime = 200 * time.Millisecond })
+	r.mustLogIn()
+	r.clock.Advance(time.Minute)
+	time.Sleep(150 * time.Millisecond) // several looks at the clock
+	if _, err := r.Version(t.Context()); err != nil {
+		t.Fatalf("it ended with a login in its hands: %v", err)
+	}
+	if _, err := r.Logout(t.Context(), agentwire.LogoutRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	r.clock.Advance(time.Minute)
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUnknownCall(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	for _, at := range []string{"GET /v1/nothing", "POST /v1/version", "GET /v1/token", "GET /"} {
+		method, path, _ := strings.Cut(at, " ")
+		c, err := peersock.Dial(t.Context(), r.socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, method+" "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		b, _ := io.ReadAll(c)
+		_ = c.Close()
+		if !bytes.Contains(b, []byte("404")) || !bytes.Contains(b, []byte(`"unsupported"`)) {
+			t.Errorf("%s: %s", at, b)
+		}
+	}
+}
+
+// No type that crosses the socket can hold a refresh token or a key, by type or
+// by name.
+func TestWireTypesHaveNoRoomForWhatStaysHere(t *testing.T) {
+	seen := map[reflect.Type]bool{}
+	var walk func(reflect.Type, string)
+	walk = func(typ reflect.Type, path string) {
+		if seen[typ] {
+			return
+		}
+		seen[typ] = true
+		if typ == reflect.TypeFor[secret.Value]() || typ == reflect.TypeFor[jws.Signer]() {
+			t.Errorf("%s is a %s", path, typ)
+		}
+		switch typ.Kind() {
+		case reflect.Struct:
+			for f := range typ.Fields() {
+				name := strings.ToLower(f.Name + f.Tag.Get("json"))
+				for _, bad := range []string{"refresh", "private", "verifier", "id_token", "jwk"} {
+					if strings.Contains(name, bad) {
+						t.Errorf("%s.%s", path, f.Name)
+					}
+				}
+				walk(f.Type, path+"."+f.Name)
+			}
+		case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Array:
+			walk(typ.Elem(), path)
+		}
+	}
+	for _, v := range []any{
+		agentwire.Version{},
+		agentwire.StatusResponse{},
+		agentwire.Whoami{},
+		agentwire.LogoutResponse{},
+		agentwire.TokenResponse{},
+		agentwire.AuthorizeResponse{},
+		agentwire.Empty{},
+		agentwire.Error{},
+		agentwire.Event{},
+	} {
+		walk(reflect.TypeOf(v), reflect.TypeOf(v).Name())
+	}
+}
+
+// tap is a connection whose bytes are kept.
+type tap struct {
+	net.Conn
+	mu  *sync.Mutex
+	all *bytes.Buffer
+}
+
+func (c tap) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all.Write(b[:n])
+	return n, err
+}
+
+// Everything that the agent says on its socket during a whole life, and all that
+// it writes anywhere: no refresh token, code, verifier, state, nonce or ID token.
+func TestNothingSecretLeavesTheAgent(t *testing.T) {
+	state := t.TempDir()
+	r := newRig(t, oauthclienttest.Keytether(), func(o *Options) {
+		o.Log, o.StateDir, o.LogLevel = nil, state, slog.LevelDebug
+	})
+	var mu sync.Mutex
+	var all bytes.Buffer
+	plain := r.Client
+	defer plain.Close()
+	r.Client = agentwire.NewClient(func(ctx context.Context) (net.Conn, error) {
+		c, err := peersock.Dial(ctx, r.socket)
+		if err != nil {
+			return nil, err
+		}
+		return tap{c, &mu, &all}, nil
+	})
+	ctx := t.Context()
+	r.mustLogIn()
+	for range 3 {
+		if _, err := r.Token(ctx, agentwire.TokenRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Authorize(ctx, agentwire.AuthorizeRequest{Method: "GET", URL: resource}); err != nil {
+			t.Fatal(err)
+		}
+		r.clock.Advance(6 * time.Minute)
+	}
+	_, _ = r.Status(ctx)
+	_, _ = r.Whoami(ctx, "")
+	r.server.On("/oauth/token", func(w http.ResponseWriter, q *http.Request, _ func() *recorder) bool {
+		_ = q.ParseForm() // a server that repeats the token in its error
+		w.WriteHeader(http.StatusBadRequest)
+		_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_request", "error_description": "bad token"})
+		return true
+	})
+	_, _ = r.Token(ctx, agentwire.TokenRequest{})
+	_, _ = r.Status(ctx)
+	_, _ = r.Logout(ctx, agentwire.LogoutRequest{})
+	_ = r.Stop(ctx, agentwire.StopRequest{})
+	if err := r.wait(); err != nil {
+		t.Error(err)
+	}
+	for what, v := range r.server.Secrets() {
+		if !strings.HasPrefix(what, "access") && strings.Contains(all.String(), v) {
+			t.Errorf("%s crossed the socket", what)
+		}
+	}
+	if !strings.Contains(all.String(), "access_token") {
+		t.Fatal("the tap heard nothing")
+	}
+	hits, n, err := scan(r, state)
+	if err != nil || n == 0 {
+		t.Fatalf("%d files, %v", n, err)
+	}
+	for _, h := range hits {
+		t.Errorf("written: %v", h)
+	}
+}
+
+func scan(r *rig, dir string) ([]leak.Hit, int, error) {
+	secrets := map[string][]byte{}
+	for k, v := range r.server.Secrets() {
+		secrets[k] = []byte(v)
+	}
+	s, err := leak.New(secrets)
+	if err != nil {
+		return nil, 0, err
+	}
+	return s.Files(dir)
+}
+
+func TestLogFileIsThisUsersAndBounded(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	l, err := openLog(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := bytes.Repeat([]byte("x"), 64<<10)
+	for range 40 {
+		if _, err := l.Write(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Fatalf("%v %v", entries, err)
+	}
+	for _, e := range entries {
+		fi, err := e.Info()
+		if err != nil || fi.Size() > maxLog {
+			t.Errorf("%s: %d bytes", e.Name(), fi.Size())
+		}
+		if runtime.GOOS != "windows" && fi.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v", e.Name(), fi.Mode())
+		}
+	}
+}
+
+// The process itself, started as a child: closed to others, and a termination
+// signal ends it in order.
+func TestProcess(t *testing.T) {
+	if os.Getenv("KEYTETHER_TEST_AGENT") != "" {
+		err := Run(context.Background(), Options{Socket: os.Getenv("KEYTETHER_TEST_AGENT"), Version: "child", Ready: func() {
+			b, _ := os.ReadFile("/proc/self/limits")
+			for line := range strings.Lines(string(b)) {
+				if strings.HasPrefix(line, "Max core file size") {
+					_, _ = os.Stdout.WriteString(strings.Join(strings.Fields(line), " "))
+				}
+			}
+			_, _ = os.Stdout.WriteString("\n" + dumpable() + "ready\n")
+		}})
+		if err != nil {
+			_, _ = os.Stderr.WriteString(err.Error())
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	socket := filepath.Join(t.TempDir(), "k", "agent.sock")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestProcess$")
+	cmd.Env = append(os.Environ(), "KEYTETHER_TEST_AGENT="+socket)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := ""
+	b := make([]byte, 256)
+	for !strings.Contains(said, "ready") {
+		n, err := out.Read(b)
+		if said += string(b[:n]); err != nil {
+			t.Fatal(err, said)
+		}
+	}
+	checkClosed(t, said)
+	c := agentwire.NewClient(func(ctx context.Context) (net.Conn, error) { return peersock.Dial(ctx, socket) })
+	if v, err := c.Version(t.Context()); err != nil || v.PID != cmd.Process.Pid {
+		t.Errorf("%+v %v", v, err)
+	}
+	c.Close()
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+}
