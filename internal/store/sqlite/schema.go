@@ -21,11 +21,14 @@ const applicationID = 0x6b547468
 // what is looked up as columns, and the whole state in the encoding of
 // codec.go. A row of leaves holds what one group appended to a tenant's log:
 // the number of the first leaf, and each leaf after its length.
+//
+// No table is WITHOUT ROWID: rows of this size make such a tree deep, and one
+// with overflow pages reads them whole to compare two keys.
 var schema = []string{`
 CREATE TABLE requests (
 	tenant TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, state BLOB NOT NULL,
 	handle BLOB, code BLOB, ends INTEGER NOT NULL,
-	PRIMARY KEY (tenant, id)) WITHOUT ROWID;
+	PRIMARY KEY (tenant, id));
 CREATE UNIQUE INDEX requests_handle ON requests (tenant, handle) WHERE handle IS NOT NULL;
 CREATE UNIQUE INDEX requests_code ON requests (tenant, code) WHERE code IS NOT NULL;
 CREATE INDEX requests_ends ON requests (tenant, ends);
@@ -33,7 +36,7 @@ CREATE INDEX requests_ends ON requests (tenant, ends);
 CREATE TABLE grants (
 	tenant TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, state BLOB NOT NULL,
 	active INTEGER NOT NULL, subject TEXT NOT NULL, client TEXT NOT NULL, resource TEXT NOT NULL, installation TEXT NOT NULL,
-	PRIMARY KEY (tenant, id)) WITHOUT ROWID;
+	PRIMARY KEY (tenant, id));
 CREATE INDEX grants_subject ON grants (tenant, subject);
 CREATE INDEX grants_installation ON grants (tenant, installation);
 CREATE INDEX grants_client ON grants (tenant, client) WHERE active = 1;
@@ -42,48 +45,48 @@ CREATE INDEX grants_resource ON grants (tenant, resource) WHERE active = 1;
 CREATE TABLE revocations (
 	tenant TEXT NOT NULL, seq INTEGER NOT NULL,
 	grant_id TEXT NOT NULL, jti TEXT NOT NULL, resource TEXT NOT NULL, at INTEGER NOT NULL, until INTEGER NOT NULL,
-	PRIMARY KEY (tenant, seq)) WITHOUT ROWID;
+	PRIMARY KEY (tenant, seq));
 CREATE UNIQUE INDEX revocations_what ON revocations (tenant, grant_id, jti);
 CREATE INDEX revocations_until ON revocations (tenant, until);
 
 CREATE TABLE accounts (
 	tenant TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, state BLOB NOT NULL,
 	email TEXT,
-	PRIMARY KEY (tenant, id)) WITHOUT ROWID;
+	PRIMARY KEY (tenant, id));
 CREATE UNIQUE INDEX accounts_email ON accounts (tenant, email) WHERE email IS NOT NULL;
 
 CREATE TABLE sessions (
 	tenant TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, state BLOB NOT NULL,
 	hash BLOB NOT NULL, ends INTEGER NOT NULL,
-	PRIMARY KEY (tenant, id)) WITHOUT ROWID;
+	PRIMARY KEY (tenant, id));
 CREATE UNIQUE INDEX sessions_hash ON sessions (tenant, hash);
 CREATE INDEX sessions_ends ON sessions (tenant, ends);
 
 CREATE TABLE installations (
 	tenant TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, state BLOB NOT NULL,
 	subject TEXT NOT NULL, thumbprint TEXT NOT NULL,
-	PRIMARY KEY (tenant, id)) WITHOUT ROWID;
+	PRIMARY KEY (tenant, id));
 CREATE UNIQUE INDEX installations_key ON installations (tenant, subject, thumbprint);
 
 CREATE TABLE entries (
 	tenant TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, state BLOB NOT NULL,
-	PRIMARY KEY (tenant, kind, id)) WITHOUT ROWID;
+	PRIMARY KEY (tenant, kind, id));
 
 CREATE TABLE keys (
 	tenant TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, state BLOB NOT NULL,
-	PRIMARY KEY (tenant, id)) WITHOUT ROWID;
+	PRIMARY KEY (tenant, id));
 
 CREATE TABLE logs (
-	tenant TEXT NOT NULL PRIMARY KEY, size INTEGER NOT NULL, hashes INTEGER NOT NULL, checkpoint BLOB) WITHOUT ROWID;
+	tenant TEXT NOT NULL PRIMARY KEY, size INTEGER NOT NULL, hashes INTEGER NOT NULL, checkpoint BLOB);
 CREATE TABLE leaves (
 	tenant TEXT NOT NULL, number INTEGER NOT NULL, leaves BLOB NOT NULL,
-	PRIMARY KEY (tenant, number)) WITHOUT ROWID;
+	PRIMARY KEY (tenant, number));
 CREATE TABLE sidecars (
 	tenant TEXT NOT NULL, number INTEGER NOT NULL, facts BLOB NOT NULL,
-	PRIMARY KEY (tenant, number)) WITHOUT ROWID;
+	PRIMARY KEY (tenant, number));
 CREATE TABLE hashes (
 	tenant TEXT NOT NULL, chunk INTEGER NOT NULL, data BLOB NOT NULL,
-	PRIMARY KEY (tenant, chunk)) WITHOUT ROWID;
+	PRIMARY KEY (tenant, chunk));
 `}
 
 // migrate brings the database to the newest version, after a copy of what was
