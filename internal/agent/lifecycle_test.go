@@ -24,6 +24,7 @@ import (
 	"github.com/keytether/keytether/internal/oauthclient/oauthclienttest"
 	"github.com/keytether/keytether/internal/peersock"
 	"github.com/keytether/keytether/internal/secret"
+	"github.com/keytether/keytether/internal/testkit"
 	"github.com/keytether/keytether/internal/testkit/leak"
 )
 
@@ -448,15 +449,12 @@ func TestWireTypesHaveNoRoomForWhatStaysHere(t *testing.T) {
 // tap is a connection whose bytes are kept.
 type tap struct {
 	net.Conn
-	mu  *sync.Mutex
-	all *bytes.Buffer
+	all *testkit.Buffer
 }
 
 func (c tap) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.all.Write(b[:n])
+	_, _ = c.all.Write(b[:n])
 	return n, err
 }
 
@@ -467,8 +465,7 @@ func TestNothingSecretLeavesTheAgent(t *testing.T) {
 	r := newRig(t, oauthclienttest.Keytether(), func(o *Options) {
 		o.Log, o.StateDir, o.LogLevel = nil, state, slog.LevelDebug
 	})
-	var mu sync.Mutex
-	var all bytes.Buffer
+	var all testkit.Buffer
 	plain := r.Client
 	defer plain.Close()
 	r.Client = agentwire.NewClient(func(ctx context.Context) (net.Conn, error) {
@@ -476,7 +473,7 @@ func TestNothingSecretLeavesTheAgent(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		return tap{c, &mu, &all}, nil
+		return tap{c, &all}, nil
 	})
 	ctx := t.Context()
 	r.mustLogIn()
