@@ -87,16 +87,24 @@ func (b *Browser) ClickNth(ctx context.Context, name string, n int) error {
 	return nil
 }
 
-// Count returns how many controls have the accessible name now. It does not wait.
-func (b *Browser) Count(ctx context.Context, name string) (int, error) {
+// Count returns how many controls have the accessible name now. It does not
+// wait for one, but for a page to be there.
+func (b *Browser) Count(ctx context.Context, name string) (n int, err error) {
 	tab, cancel := b.within(ctx)
 	defer cancel()
-	fields, err := b.named(tab, name, fieldRoles)
+	err = b.retry(tab, func() error {
+		fields, err := b.named(tab, name, fieldRoles)
+		if err != nil {
+			return err
+		}
+		buttons, err := b.named(tab, name, buttonRoles)
+		n = len(fields) + len(buttons)
+		return err
+	})
 	if err != nil {
-		return 0, err
+		return 0, b.fail(ctx, fmt.Sprintf("count %q", name), err)
 	}
-	buttons, err := b.named(tab, name, buttonRoles)
-	return len(fields) + len(buttons), err
+	return n, nil
 }
 
 // WaitText waits until the page shows the text, in any letter case and with

@@ -42,10 +42,10 @@ func (r LoginResult) Last() Event {
 // Login runs `keytether login` without a browser of its own and calls open with
 // the link that it prints. It returns when the command has ended; an error of
 // open is returned after the command was stopped.
-func (s *Stage) Login(ctx context.Context, open func(url string) error, args ...string) (LoginResult, error) {
+func (m *Machine) Login(ctx context.Context, open func(url string) error, args ...string) (LoginResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c := s.Command(ctx, append([]string{"login", "--json", "--no-browser", "--flow", "browser", "--issuer", s.Issuer}, args...)...)
+	c := m.Command(ctx, append([]string{"login", "--json", "--no-browser", "--flow", "browser", "--issuer", m.issuer}, args...)...)
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	out, err := c.StdoutPipe()
@@ -101,25 +101,45 @@ func SignIn(ctx context.Context, b *browser.Browser) error {
 	return b.Click(ctx, "Sign in")
 }
 
-// Allow opens the link in b, signs in when asked to, and presses Allow. It
-// returns when the listener's last page is shown.
-func Allow(ctx context.Context, b *browser.Browser, url string) error {
+// Ask opens the link in b and signs in when asked to. It returns when the
+// consent page is shown.
+func Ask(ctx context.Context, b *browser.Browser, url string) error {
 	if err := b.Open(ctx, url); err != nil {
 		return err
 	}
-	text, err := b.Text(ctx)
+	n, err := b.Count(ctx, "Sign in")
+	if err == nil && n > 0 {
+		err = SignIn(ctx, b)
+	}
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(text, "Allow") {
-		if err := SignIn(ctx, b); err != nil {
-			return err
-		}
-	}
-	if err := b.Click(ctx, "Allow"); err != nil {
+	return b.WaitText(ctx, "Did you not start this login yourself")
+}
+
+// Allow opens the link in b, signs in when asked to, and presses Allow. It
+// returns when the listener's last page is shown.
+func Allow(ctx context.Context, b *browser.Browser, url string) error {
+	if err := Ask(ctx, b, url); err != nil {
 		return err
 	}
-	return b.WaitURL(ctx, Done)
+	return Decide(ctx, b, "Allow")
+}
+
+// Decide presses Allow or Deny, and Try again if this machine was too slow for
+// the handshake. It returns when the listener's last page is shown.
+func Decide(ctx context.Context, b *browser.Browser, button string) error {
+	if err := b.Click(ctx, button); err != nil {
+		return err
+	}
+	return b.WaitURL(ctx, func(u *url.URL) bool {
+		if strings.HasSuffix(u.Path, "/oauth/handshake") {
+			if n, err := b.Count(ctx, "Try again"); err == nil && n > 0 {
+				_ = b.Click(ctx, "Try again")
+			}
+		}
+		return Done(u)
+	})
 }
 
 // Done reports whether a URL is the clean page that a login ends on.

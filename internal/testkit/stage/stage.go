@@ -4,11 +4,11 @@
 package stage
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -42,27 +42,36 @@ type Options struct {
 	Log io.Writer
 	// NoAPI leaves the sample API out.
 	NoAPI bool
+	// Between stands between everybody and the server, if it is not nil: it may
+	// look at what goes by, or be in the way. With TLS it is then a front that ends
+	// the TLS, and the server behind it speaks plain http.
+	Between func(server http.Handler) http.Handler
 }
 
 // Stage is a running Keytether. Close it.
 type Stage struct {
 	Dir      string
 	Issuer   string
-	Resource string // the sample API's identifier
-	Home     testkit.Home
+	Resource string      // the sample API's identifier
 	CA       *testkit.CA // nil without TLS
 	Server   *testkit.Process
 	API      *testkit.Process
+	*Machine // the person's first
 
 	opt        Options
 	bin        string
 	config     string
-	serverAddr string
+	serverAddr string // where the issuer is reached
+	listen     string // where the server listens: the same, or behind Between
 	apiAddr    string
+	env        []string // how programs find the servers
 	proxy      *testkit.Proxy
 	front      *testkit.Front
-	browsers   int
-	mu         sync.Mutex
+	between    *http.Server
+
+	mu       sync.Mutex
+	browsers int
+	machines []*Machine
 }
 
 // Binaries builds the programs into dir, which then serves any number of stages.
@@ -99,14 +108,18 @@ func (s *Stage) build(ctx context.Context) error {
 	if s.apiAddr, err = testkit.FreeLoopback(); err != nil {
 		return err
 	}
-	s.Issuer, s.Resource = "http://"+s.serverAddr, "http://"+s.apiAddr
-	var env []string
+	s.Issuer, s.Resource, s.listen = "http://"+s.serverAddr, "http://"+s.apiAddr, s.serverAddr
 	if s.opt.TLS {
-		if env, err = s.buildTLS(); err != nil {
+		if err := s.buildTLS(); err != nil {
 			return err
 		}
 	}
-	if s.Home, err = testkit.NewHome(filepath.Join(s.Dir, "person"), env...); err != nil {
+	if s.opt.Between != nil {
+		if err := s.buildBetween(); err != nil {
+			return err
+		}
+	}
+	if s.Machine, err = s.NewMachine("person"); err != nil {
 		return err
 	}
 	if err := s.writeConfig(); err != nil {
@@ -121,34 +134,13 @@ func (s *Stage) build(ctx context.Context) error {
 	return s.StartAPI(ctx)
 }
 
-// buildTLS makes the authority, the certificates, the way to the names, and
-// gives the environment that programs need for them.
-func (s *Stage) buildTLS() ([]string, error) {
-	var err error
-	if s.CA, err = testkit.NewCA(); err != nil {
-		return nil, err
-	}
-	files, err := s.CA.WriteFiles(s.Dir, "auth.test", "api.test")
-	if err != nil {
-		return nil, err
-	}
-	if s.front, err = testkit.NewFront(s.CA, s.apiAddr, "api.test"); err != nil {
-		return nil, err
-	}
-	if s.proxy, err = testkit.NewProxy(map[string]string{"auth.test": s.serverAddr, "api.test": s.front.Addr()}); err != nil {
-		return nil, err
-	}
-	s.Issuer, s.Resource = "https://auth.test", "https://api.test"
-	return []string{"HTTPS_PROXY=" + s.proxy.URL(), "SSL_CERT_FILE=" + files.CA}, nil
-}
-
 func (s *Stage) writeConfig() error {
 	write := func(name, text string) error {
 		return os.WriteFile(filepath.Join(s.Dir, name), []byte(text), 0o600)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "issuer: %s\nlisten: %s\ndata: ./data\n", s.Issuer, s.serverAddr)
-	if s.opt.TLS {
+	fmt.Fprintf(&b, "issuer: %s\nlisten: %s\ndata: ./data\n", s.Issuer, s.listen)
+	if s.opt.TLS && s.between == nil {
 		b.WriteString("tls: {cert_file: cert.pem, key_file: key.pem}\n")
 	}
 	fmt.Fprintf(&b, "accounts:\n  - {email: %s, password_file: person.pw, roles: [admin]}\n", Email)
@@ -197,12 +189,7 @@ func (s *Stage) StartServer(ctx context.Context) error {
 
 // StartAPI starts the sample API, or starts it again.
 func (s *Stage) StartAPI(ctx context.Context) error {
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir}
-	for _, e := range s.Home.Env {
-		if strings.HasPrefix(e, "HTTPS_PROXY=") || strings.HasPrefix(e, "SSL_CERT_FILE=") {
-			env = append(env, e)
-		}
-	}
+	env := append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir}, s.env...)
 	p, err := testkit.StartProcess(testkit.Command{
 		Path: filepath.Join(s.bin, "api"),
 		Args: []string{"--issuer", s.Issuer, "--resource", s.Resource, "--key", filepath.Join(s.Dir, "api.key.pem"), "--listen", s.apiAddr},
@@ -222,33 +209,6 @@ func (s *Stage) Client() *http.Client {
 	}}
 }
 
-// Result is how a command ended.
-type Result struct {
-	Stdout, Stderr string
-	Code           int
-}
-
-// Command prepares the keytether command in the person's home.
-func (s *Stage) Command(ctx context.Context, args ...string) *exec.Cmd {
-	c := exec.CommandContext(ctx, filepath.Join(s.bin, "keytether"), args...)
-	c.Env = append([]string{}, s.Home.Env...)
-	c.Dir = s.Home.Dir
-	return c
-}
-
-// Run runs keytether and waits for it.
-func (s *Stage) Run(ctx context.Context, args ...string) (Result, error) {
-	c := s.Command(ctx, args...)
-	var out, errs bytes.Buffer
-	c.Stdout, c.Stderr = &out, &errs
-	err := c.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		err = nil
-	}
-	return Result{out.String(), errs.String(), c.ProcessState.ExitCode()}, err
-}
-
 // Browser starts a browser with a fresh profile that finds the stage's servers.
 func (s *Stage) Browser(ctx context.Context, opt browser.Options) (*browser.Browser, error) {
 	s.mu.Lock()
@@ -260,7 +220,9 @@ func (s *Stage) Browser(ctx context.Context, opt browser.Options) (*browser.Brow
 	}
 	if s.opt.TLS {
 		opt.CA = s.CA.PEM()
-		opt.Hosts = map[string]string{"auth.test": s.serverAddr, "api.test": s.front.Addr()}
+		hosts := map[string]string{"auth.test": s.serverAddr, "api.test": s.front.Addr()}
+		maps.Copy(hosts, opt.Hosts)
+		opt.Hosts = hosts
 	}
 	return browser.Launch(ctx, opt)
 }
@@ -268,11 +230,8 @@ func (s *Stage) Browser(ctx context.Context, opt browser.Options) (*browser.Brow
 // Close ends everything the stage started and removes its folder.
 func (s *Stage) Close(ctx context.Context) error {
 	var errs []error
-	if s.Home.Dir != "" {
-		end, cancel := context.WithTimeout(ctx, 10*time.Second)
-		_, err := s.Run(end, "agent", "stop")
-		cancel()
-		errs = append(errs, err)
+	for _, m := range s.machines {
+		errs = append(errs, m.close(ctx))
 	}
 	for _, p := range []*testkit.Process{s.API, s.Server} {
 		if p != nil {
@@ -280,6 +239,9 @@ func (s *Stage) Close(ctx context.Context) error {
 			errs = append(errs, ignoreSignal(p.Stop(end)))
 			cancel()
 		}
+	}
+	if s.between != nil {
+		errs = append(errs, s.between.Close())
 	}
 	if s.front != nil {
 		errs = append(errs, s.front.Close())
