@@ -45,7 +45,9 @@ func (v *Verifier) refuse(w http.ResponseWriter, r *http.Request, failure error,
 	p, e := oauth.ProblemOf(failure)
 	status, h := p.Status, w.Header()
 	switch p.Code {
-	case oauth.ProofRequired, oauth.ProofInvalid, oauth.ProofReplayed, oauth.NonceRequired:
+	case oauth.ProofRequired, oauth.ProofInvalid, oauth.ProofReplayed:
+		status = http.StatusUnauthorized
+	case oauth.NonceRequired:
 		status = http.StatusUnauthorized
 		h.Set("DPoP-Nonce", v.nonce(time.Now()))
 	}
