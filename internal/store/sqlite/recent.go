@@ -7,9 +7,9 @@ import (
 	"github.com/keytether/keytether/internal/store"
 )
 
-// recentHalf is how many grants each half of the cache holds: at about half a
-// kilobyte, 16 MB in all.
-const recentHalf = 1 << 14
+// recentHalf is how many grants each half of the cache holds: enough for
+// 100,000 active ones, which at about half a kilobyte take 50 MB.
+const recentHalf = 1 << 16
 
 // recent keeps the encoded states of grants that were committed lately, because
 // a reading connection loses its page cache with every commit and a refresh

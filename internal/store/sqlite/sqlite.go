@@ -98,7 +98,7 @@ func open(ctx context.Context, opt Options, schema []string) (_ *Store, err erro
 	if err := s.prepareFile(); err != nil {
 		return nil, err
 	}
-	conn, err := s.connect()
+	conn, err := s.connect("PRAGMA cache_size = -64000") // KiB, of which as much is taken as is touched
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", s.path, classify(err))
 	}
@@ -155,7 +155,6 @@ func (s *Store) connect(more ...string) (*sqlite.Conn, error) {
 		"PRAGMA secure_delete = ON",
 		"PRAGMA synchronous = FULL", // a commit that was acknowledged survives a power cut
 		"PRAGMA temp_store = MEMORY",
-		"PRAGMA cache_size = -16000", // KiB
 		"PRAGMA trusted_schema = OFF",
 	}, more...)
 	for _, p := range pragmas {
