@@ -5,7 +5,9 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
+	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/oauth"
 )
 
@@ -30,3 +32,6 @@ func manyParams() string {
 	}
 	return b.String()
 }
+
+// grantHandshakeLate is just too late for a handshake.
+const grantHandshakeLate = grant.HandshakeLife + time.Millisecond
