@@ -132,8 +132,7 @@ func (v *Verifier) follow(ctx context.Context) {
 			pause = minPause // it had worked
 		}
 		wait := pause/2 + rand.N(pause/2)
-		v.log.Warn("the revocation feed was lost; after five seconds without it every request is refused",
-			"error", err, "again_in", wait)
+		v.log.Warn("the revocation feed was lost", "error", err, "again_in", wait)
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():

@@ -270,7 +270,7 @@ type world struct {
 	client jws.Signer
 	key    *ecdsa.PrivateKey // the API's
 	api    http.Handler
-	log    *strings.Builder
+	log    *logText
 	n      int // proofs made
 }
 
@@ -293,7 +293,7 @@ func inWorld(t *testing.T, make constructor, edit func(*Options), f func(t *test
 func inEmptyWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, client: newSigner(t, ""), key: newKey(t), log: &strings.Builder{}}
+		w := &world{t: t, client: newSigner(t, ""), key: newKey(t), log: &logText{}}
 		public, err := jws.NewPublicKey(w.key.Public())
 		if err != nil {
 			t.Fatal(err)
@@ -312,19 +312,26 @@ func inEmptyWorld(t *testing.T, f func(t *testing.T, w *world)) {
 func (w *world) options() Options {
 	return Options{
 		Issuer: testIssuer, Resource: testResource, Key: w.key, Env: map[string]string{}, dial: w.issuer.net.dial,
-		Log: slog.New(slog.NewTextHandler(&lockedWriter{b: w.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }
 
-type lockedWriter struct {
+// logText is what was logged.
+type logText struct {
 	mu sync.Mutex
-	b  *strings.Builder
+	b  strings.Builder
 }
 
-func (w *lockedWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.b.Write(p)
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func (w *world) open(make constructor, edit func(*Options)) {
