@@ -245,6 +245,30 @@ func TestLogoutWithoutServer(t *testing.T) {
 	}
 }
 
+// A logout while somebody logs in again wipes the token, and leaves that login
+// its key.
+func TestLogoutDuringALogin(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	r.mustLogIn()
+	link, ended := r.begin(t.Context())
+	if _, err := r.Logout(t.Context(), agentwire.LogoutRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := r.opt.Store.Get(t.Context(), slotName("default", r.server.Issuer)); err == nil && !e.RefreshToken.IsZero() {
+		t.Error("the refresh token is still there")
+	}
+	if _, err := oauthclienttest.NewBrowser().Finish(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	r.clock.Advance(6 * time.Minute)
+	if _, err := r.Token(t.Context(), agentwire.TokenRequest{}); err != nil {
+		t.Error(err)
+	}
+}
+
 // A logout during a renewal revokes the token that the renewal brought.
 func TestLogoutDuringRenewal(t *testing.T) {
 	c := oauthclienttest.Keytether()

@@ -33,6 +33,7 @@ func (a *agent) login(w http.ResponseWriter, r *http.Request) {
 	ev := agentwire.NewEventWriter(w)
 	err = s.stream(ev)
 	a.used()
+	s.finish() // before the last event: who reads it finds things as it says
 	if err != nil {
 		a.log.Info("a login ended", "profile", s.name, "err", err)
 		e := wireError(err, couldNot)
@@ -50,6 +51,8 @@ type attempt struct {
 	client *oauthclient.Client
 	login  *oauthclient.Login
 	cancel context.CancelFunc
+
+	released bool // under the agent's mu
 }
 
 // beginLogin does all that needs no person: it reads the request, finds the
@@ -166,14 +169,12 @@ func (a *agent) key(ctx context.Context, slot string) (keystore.Key, error) {
 func (s *attempt) finish() {
 	s.cancel()
 	a := s.a
-	if s.login != nil {
-		a.background(func() { <-s.login.Closed() })
-	}
 	a.mu.Lock()
-	a.logins--
-	if a.slots[s.slot]--; a.slots[s.slot] == 0 {
-		delete(a.slots, s.slot)
+	defer a.mu.Unlock()
+	if s.released {
+		return
 	}
+	s.release()
 	used := a.slots[s.slot] > 0
 	for _, p := range a.profiles {
 		used = used || p.slot == s.slot
@@ -183,11 +184,20 @@ func (s *attempt) finish() {
 			a.log.Warn("a key without a login could not be deleted", "err", err)
 		}
 	}
-	a.mu.Unlock()
+}
+
+// release gives the place back. The agent's mu is held.
+func (s *attempt) release() {
+	s.released = true
+	s.a.logins--
+	if s.a.slots[s.slot]--; s.a.slots[s.slot] == 0 {
+		delete(s.a.slots, s.slot)
+	}
 }
 
 // stream says what happens until the login has ended.
 func (s *attempt) stream(ev *agentwire.EventWriter) error {
+	s.a.background(func() { <-s.login.Closed() }) // the last page may come after the last event
 	if err := ev.Write(agentwire.Event{Event: agentwire.EventBrowser, URL: s.login.URL(), Flow: s.req.Flow, Reason: s.reason}); err != nil {
 		return err
 	}
@@ -248,6 +258,7 @@ func (a *agent) install(s *attempt, g oauthclient.Grant) (agentwire.Event, error
 	if err == nil {
 		a.profiles[s.name] = p
 		delete(a.ended, s.name)
+		s.release()
 	}
 	a.mu.Unlock()
 	if old != nil {

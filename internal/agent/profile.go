@@ -187,19 +187,23 @@ func (a *agent) forget(p *profile, why *agentwire.Error) {
 // wipe drops tokens, key and refresh token of a login that is in no list any more.
 func (a *agent) wipe(p *profile) {
 	p.drop()
+	p.client.Close()
 	a.mu.Lock()
-	kept := a.slots[p.slot] > 0
+	defer a.mu.Unlock()
 	for _, other := range a.profiles {
-		kept = kept || other.slot == p.slot
+		if other.slot == p.slot {
+			return // its successor's now
+		}
 	}
-	a.mu.Unlock()
-	if kept {
-		return
+	var err error
+	if a.slots[p.slot] > 0 { // a login in progress has the key
+		err = a.opt.Store.Put(context.WithoutCancel(a.ctx), p.slot, keystore.Entry{})
+	} else {
+		err = a.opt.Store.Delete(context.WithoutCancel(a.ctx), p.slot)
 	}
-	if err := a.opt.Store.Delete(context.WithoutCancel(a.ctx), p.slot); err != nil {
+	if err != nil {
 		a.log.Error("a login could not be wiped", "err", err)
 	}
-	p.client.Close()
 }
 
 // dropExpired forgets grants whose end has come by the server's own word.
