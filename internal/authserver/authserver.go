@@ -12,6 +12,7 @@ package authserver
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"io"
 	"log/slog"
 	"sync/atomic"
@@ -63,6 +64,7 @@ type Server struct {
 	assertions *dpop.MemoryReplays
 	pending    *pendingRequests
 	feed       *revocations
+	turns      turns
 }
 
 // New makes a server and fills its revocation feed from the store.
@@ -77,6 +79,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		headers:    jws.NewHeaderCache(maxHeaders),
 		assertions: dpop.NewMemoryReplays(maxAssertions),
 		pending:    newPendingRequests(),
+		turns:      turns{seed: maphash.MakeSeed()},
 	}
 	s.keys.Store(o.Keys)
 	s.registry.Store(o.Registry)
@@ -159,7 +162,8 @@ func (s *Server) draw32() (b [32]byte) { s.fill(b[:]); return b }
 // based on has changed meanwhile.
 const commitTries = 16
 
-// retry runs decide until it does not meet a conflict.
+// retry runs decide until it does not meet a conflict. When that does not come
+// about, the answer is Conflict: try again.
 func retry[T any](decide func() (T, error)) (T, error) {
 	var out T
 	var err error
@@ -168,5 +172,5 @@ func retry[T any](decide func() (T, error)) (T, error) {
 			return out, err
 		}
 	}
-	return out, err
+	return out, problem(err)
 }

@@ -52,7 +52,8 @@ func (s *Server) Person(ctx context.Context, b Browser) (Person, bool, error) {
 }
 
 // session finds the browser's session. One that does not exist yet has Version
-// 0, and is what a first submit will store.
+// 0, and is what a first submit will store. If the browser's cookie is of a
+// session that is over, it has no Hash, and needs a new cookie.
 func (s *Server) session(ctx context.Context, b Browser) (store.Versioned[store.Session], error) {
 	now := s.Now()
 	hash := grant.Hash(b.Session.Hash())
@@ -60,7 +61,9 @@ func (s *Server) session(ctx context.Context, b Browser) (store.Versioned[store.
 	switch {
 	case err == nil && !v.Value.Ended && now.Before(v.Value.ExpiresAt):
 		return v, nil
-	case err != nil && !errors.Is(err, store.ErrNotFound):
+	case err == nil: // over: its cookie is used up
+		hash = grant.Hash{}
+	case !errors.Is(err, store.ErrNotFound):
 		return v, problem(err)
 	}
 	return store.Versioned[store.Session]{Value: store.Session{

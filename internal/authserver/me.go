@@ -107,28 +107,42 @@ func (s *Server) Disown(ctx context.Context, account, installation string) (int,
 	return s.revokeWhere(ctx, store.GrantQuery{Subject: account, Installation: installation}, event.ReasonNotMe)
 }
 
-// revokeWhere ends all active grants that a query finds, in one change.
+// revokeWhere ends all active grants that a query finds: many in one change, and
+// one by one where somebody is just using one of them.
 func (s *Server) revokeWhere(ctx context.Context, q store.GrantQuery, reason event.Reason) (int, error) {
 	q.ActiveOnly, q.Limit = true, revokeBatch
 	total := 0
 	for {
-		n, err := retry(func() (int, error) {
-			list, err := s.store.GrantsOf(ctx, s.tenant, q)
-			if err != nil {
-				return 0, problem(err)
-			}
-			var change store.Change
-			env := s.env()
+		list, err := s.store.GrantsOf(ctx, s.tenant, q)
+		if err != nil {
+			return total, problem(err)
+		}
+		e := grant.Revoke{Reason: reason}
+		if err := s.revokeThese(ctx, list, e); errors.Is(err, store.ErrConflict) {
 			for _, g := range list {
-				if _, err := s.stepGrant(&change, g, grant.Revoke{Reason: reason}, env); err != nil && !errors.Is(err, grant.ErrExpired) {
-					return 0, problem(err)
+				if err := s.endGrant(ctx, g.Value.ID, "", e); err != nil {
+					return total, err
 				}
+				total++
 			}
-			return len(list), s.apply(ctx, change)
-		})
-		total += n
-		if err != nil || n < revokeBatch {
+		} else if err != nil {
 			return total, err
+		} else {
+			total += len(list)
+		}
+		if len(list) < revokeBatch {
+			return total, nil
 		}
 	}
+}
+
+func (s *Server) revokeThese(ctx context.Context, list []store.Versioned[grant.Grant], e grant.Revoke) error {
+	var change store.Change
+	env := s.env()
+	for _, g := range list {
+		if _, err := s.stepGrant(&change, g, e, env); err != nil && !errors.Is(err, grant.ErrExpired) {
+			return problem(err)
+		}
+	}
+	return s.apply(ctx, change)
 }

@@ -38,8 +38,9 @@ func (s *Server) refresh(ctx context.Context, p oauth.Params, client *Client, pr
 		Client: client.ID, Generation: handle.Generation, Presented: grant.Hash(presented.Hash()),
 		Thumbprint: proof.Thumbprint, Scope: scope, Resource: resource,
 	}
-	return retry(func() (oauth.TokenResponse, error) {
-		g, err := s.store.Grant(ctx, s.tenant, id.Raw(handle.Grant).String(id.Grant))
+	grantID := id.Raw(handle.Grant).String(id.Grant)
+	return retryGrant(&s.turns, grantID, func() (oauth.TokenResponse, error) {
+		g, err := s.store.Grant(ctx, s.tenant, grantID)
 		if errors.Is(err, store.ErrNotFound) {
 			return none, oauth.Fail(oauth.RefreshUnknown)
 		}

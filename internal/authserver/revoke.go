@@ -44,7 +44,7 @@ func (s *Server) Revoke(ctx context.Context, c Call) error {
 // endGrant applies an event that ends a grant or one of its tokens. What has
 // ended already stays ended.
 func (s *Server) endGrant(ctx context.Context, grantID, clientID string, e grant.GrantEvent) error {
-	_, err := retry(func() (struct{}, error) {
+	_, err := retryGrant(&s.turns, grantID, func() (struct{}, error) {
 		g, err := s.store.Grant(ctx, s.tenant, grantID)
 		if errors.Is(err, store.ErrNotFound) {
 			return struct{}{}, nil

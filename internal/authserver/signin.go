@@ -28,7 +28,7 @@ type SignIn struct {
 // submits.
 type SignedIn struct {
 	Session     secret.Value  // zero: keep the one there is
-	Left        time.Duration // how long it lives
+	Left        time.Duration // how long it lives; zero: as long as the browser runs
 	Binding     secret.Value  // zero: none new
 	BindingName string
 }
@@ -102,6 +102,10 @@ func (s *Server) signIn(ctx context.Context, in SignIn, b Browser, who identity.
 	}
 	if refused != "" {
 		rec.Name, rec.Reason = event.SignInFailed, refused
+		if sess.Value.Hash == (grant.Hash{}) {
+			out.Session = s.NewSessionSecret()
+			sess.Value.Hash = grant.Hash(out.Session.Hash())
+		}
 	} else {
 		out.Session = s.NewSessionSecret() // a new one: what was there before may be known to somebody (session fixation)
 		sess.Value.Hash = grant.Hash(out.Session.Hash())
