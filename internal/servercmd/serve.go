@@ -28,8 +28,8 @@ import (
 // firstEmail is the account that a server without a config makes for itself.
 const firstEmail = "admin@localhost.localdomain"
 
-// drain is how long requests under way may take when the server stops.
-const drain = 10 * time.Second
+// drainTime is how long requests under way may take when the server stops.
+const drainTime = 10 * time.Second
 
 // pruneEvery is how often ended requests and sessions are dropped, and
 // keepEnded how long they stay: a code's reuse must be recognised for as long
@@ -109,16 +109,12 @@ func (in *instance) serve(ctx context.Context, o *options) error {
 	if err != nil {
 		return errors.Join(err, in.store.Close())
 	}
-	streams, endStreams := context.WithCancel(context.Background())
-	defer endStreams()
 	srv := &http.Server{
 		Handler: edge.New(edge.Options{
 			Server: in.server, Sequencer: in.seq, TrustedProxies: in.cfg.TrustedProxies, Log: in.log,
 		}),
-		BaseContext: func(net.Listener) context.Context { return streams },
 	}
 	edge.ConfigureServer(srv)
-	srv.RegisterOnShutdown(endStreams)
 
 	var background sync.WaitGroup
 	work, endWork := context.WithCancel(context.Background())
@@ -128,7 +124,10 @@ func (in *instance) serve(ctx context.Context, o *options) error {
 			fatal <- err
 		}
 	})
-	background.Go(func() { in.housekeeping(work, o) })
+	hup := make(chan os.Signal, 1)
+	notifyReload(hup) // before anybody is told that we are ready: an unheard SIGHUP ends a process
+	defer signal.Stop(hup)
+	background.Go(func() { in.housekeeping(work, o, hup) })
 
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
@@ -140,12 +139,23 @@ func (in *instance) serve(ctx context.Context, o *options) error {
 	case err = <-fatal:
 	}
 	in.log.Info("stopping")
-	end, cancel := context.WithTimeout(context.Background(), drain)
+	end, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	err = errors.Join(ignoreClosed(err), srv.Shutdown(end))
+	err = errors.Join(ignoreClosed(err), in.drain(end, srv))
 	endWork()
 	background.Wait()
 	return errors.Join(err, in.store.Close())
+}
+
+// drain waits for requests under way. Who has not finished in time is a client
+// that does not go on: that is no failure of ours.
+func (in *instance) drain(end context.Context, srv *http.Server) error {
+	err := srv.Shutdown(end)
+	if errors.Is(err, context.DeadlineExceeded) {
+		in.log.Warn("a client has not finished its request in time; its connection is closed")
+		return srv.Close()
+	}
+	return err
 }
 
 func ignoreClosed(err error) error {
@@ -175,10 +185,7 @@ func (in *instance) listen() (net.Listener, error) {
 
 // housekeeping drops what has ended, reads keys that a command has rotated, and
 // the config at SIGHUP.
-func (in *instance) housekeeping(ctx context.Context, o *options) {
-	hup := make(chan os.Signal, 1)
-	notifyReload(hup)
-	defer signal.Stop(hup)
+func (in *instance) housekeeping(ctx context.Context, o *options, hup <-chan os.Signal) {
 	prune := time.NewTicker(pruneEvery)
 	defer prune.Stop()
 	keys := time.NewTicker(signer.ReloadEvery)
