@@ -106,6 +106,9 @@ func (h *Handler) signIn(w *answer, r *http.Request) error {
 	}
 	out, err := h.server.SignIn(r.Context(), in, b)
 	h.remember(w, out)
+	if !out.Session.IsZero() {
+		b.Session = out.Session
+	}
 	if err != nil {
 		return h.signInAgain(w, in, b, err)
 	}

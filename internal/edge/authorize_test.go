@@ -240,6 +240,21 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
+// TestSignInWithOldCookie types a wrong password in a browser whose cookie is of
+// a session that is over, and then the right one.
+func TestSignInWithOldCookie(t *testing.T) {
+	s := edgetest.NewServer(t, edgetest.Options{})
+	b := s.NewBrowser()
+	b.Open(s.Issuer + "/me")
+	b.SignIn(edgetest.Email, "wrong password")
+	s.Clock.Advance(grant.SessionLife)
+	b.Open(s.Issuer + "/me")
+	b.SignIn(edgetest.Email, "wrong password")
+	b.Has(t, http.StatusForbidden, "Email or password is wrong")
+	b.SignIn(edgetest.Email, edgetest.Password)
+	b.Has(t, http.StatusOK, "Your tools")
+}
+
 // TestSignInLimited guesses passwords until the server makes it wait.
 func TestSignInLimited(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})

@@ -18,6 +18,9 @@ func TestForgedForms(t *testing.T) {
 	victim := s.NewTool(edgetest.Handshake)
 	victim.Login()
 	b := victim.Browser
+	second := s.NewTool(edgetest.Handshake) // another grant of the same computer
+	second.Key, second.Browser = victim.Key, b
+	second.Login()
 
 	signIn := s.NewTool(edgetest.Handshake)
 	signIn.Push()
