@@ -39,12 +39,13 @@ const (
 )
 
 // Sequencer of one tenant's log. Set the exported fields, then do not change
-// them. Its methods may be called from many goroutines.
+// them but by UseKeys. Its methods may be called from many goroutines.
 type Sequencer struct {
 	Log    store.Log
 	Tenant string
 	Origin string         // audit.Origin
 	Signer note.Signer    // the key that signs now
+	Former []note.Signer  // sign as well, so that who holds their keys alone sees the new one vouched for
 	Known  note.Verifiers // the verifier keys of Signer and of former signers
 	Clock  func() time.Time
 	Every  time.Duration // 0 means DefaultEvery
@@ -54,6 +55,13 @@ type Sequencer struct {
 	loaded bool
 	edge   edge  // of the tree up to the stored checkpoint
 	final  error // ErrDisagree, once it was found
+}
+
+// UseKeys replaces the keys after a rotation, beginning with the next checkpoint.
+func (s *Sequencer) UseKeys(known note.Verifiers, signer note.Signer, former ...note.Signer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Known, s.Signer, s.Former = known, signer, former
 }
 
 // Run sequences until ctx ends, and once more then, so that an orderly
@@ -159,7 +167,7 @@ func (s *Sequencer) extend(ctx context.Context, size int64) error {
 	}
 	signed, err := audit.SignCheckpoint(audit.Checkpoint{
 		Origin: s.Origin, Size: size, Root: next.root(), Time: s.Clock().UTC().Truncate(time.Microsecond),
-	}, s.Signer)
+	}, append([]note.Signer{s.Signer}, s.Former...)...)
 	if err != nil {
 		return err
 	}

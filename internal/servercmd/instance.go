@@ -140,22 +140,31 @@ func (in *instance) newSequencer(ring *signer.Ring) error {
 	if err != nil {
 		return err
 	}
-	signers, err := ring.NoteSigners(origin, time.Now())
-	if err != nil {
-		return err
-	}
-	keys, err := ring.NoteVerifierKeys(origin)
-	if err != nil {
-		return err
-	}
-	known, err := audit.Verifiers(keys...)
-	if err != nil {
-		return err
-	}
 	in.seq = &sequencer.Sequencer{
-		Log: in.store, Tenant: store.DefaultTenant, Origin: origin, Signer: signers[0], Known: known,
-		Clock: time.Now, Logger: in.log,
+		Log: in.store, Tenant: store.DefaultTenant, Origin: origin, Clock: time.Now, Logger: in.log,
 	}
+	return in.signWith(ring)
+}
+
+// signWith has the audit log signed with the ring's keys from now on.
+func (in *instance) signWith(ring *signer.Ring) error {
+	signers, err := ring.NoteSigners(in.seq.Origin, time.Now())
+	if err != nil {
+		return err
+	}
+	keys, err := ring.NoteVerifierKeys(in.seq.Origin)
+	if err != nil {
+		return err
+	}
+	destroyed, err := ring.DestroyedNoteKeys(in.seq.Origin)
+	if err != nil {
+		return err
+	}
+	known, err := audit.Verifiers(append(keys, destroyed...)...)
+	if err != nil {
+		return err
+	}
+	in.seq.UseKeys(known, signers[0], signers[1:]...)
 	return nil
 }
 

@@ -195,8 +195,8 @@ func (in *instance) housekeeping(ctx context.Context, o *options, hup <-chan os.
 		case <-ctx.Done():
 			return
 		case <-hup:
-			in.report("reading the config again", in.reload(ctx, o))
 			in.report("reading the keys again", in.reloadKeys(ctx))
+			in.report("reading the config again", in.reload(ctx, o))
 		case <-keys.C:
 			in.report("reading the keys again", in.reloadKeys(ctx))
 		case <-prune.C:
@@ -217,10 +217,11 @@ func (in *instance) report(what string, err error) {
 
 func (in *instance) reloadKeys(ctx context.Context) error {
 	ring, err := planKeys(ctx, in.store, in.root, in.server.Keys())
-	if err == nil {
-		in.server.UseKeys(ring)
+	if err != nil {
+		return err
 	}
-	return err
+	in.server.UseKeys(ring)
+	return in.signWith(ring)
 }
 
 // reload takes what the config says of accounts, resources and clients. A file

@@ -22,6 +22,8 @@ import (
 type Ring struct {
 	keys  map[Use][]*key // oldest first
 	nonce secret.Key
+	// destroyed are the public parts of audit keys whose private parts are no more.
+	destroyed []ed25519.PublicKey
 }
 
 // State is where a key stands in its life.
@@ -79,6 +81,9 @@ func open(env Env, existing []store.Versioned[store.SealedKey]) (*Ring, error) {
 	for _, v := range existing {
 		s := v.Value
 		use := Use(s.Use)
+		if len(s.Sealed) == 0 && use == AuditNote {
+			r.bury(s.Public)
+		}
 		if len(s.Sealed) == 0 || !slices.Contains(Uses(), use) {
 			continue // destroyed, or of another version of Keytether
 		}
@@ -93,6 +98,17 @@ func open(env Env, existing []store.Versioned[store.SealedKey]) (*Ring, error) {
 		r.insert(k)
 	}
 	return r, nil
+}
+
+// bury remembers the public part (a JWK) of an audit key that was destroyed.
+func (r *Ring) bury(public []byte) {
+	pub, err := jws.ParseJWK(public)
+	if err != nil {
+		return
+	}
+	if ed, ok := pub.Standard().(ed25519.PublicKey); ok {
+		r.destroyed = append(r.destroyed, ed)
+	}
 }
 
 func (r *Ring) insert(k *key) {
@@ -278,6 +294,22 @@ func (r *Ring) NoteVerifierKeys(origin string) ([]string, error) {
 	var out []string
 	for _, k := range slices.Backward(r.keys[AuditNote]) {
 		vkey, err := note.NewEd25519VerifierKey(origin, k.private.Public().(ed25519.PublicKey))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, vkey)
+	}
+	return out, nil
+}
+
+// DestroyedNoteKeys are the verifier keys of audit keys that were destroyed as
+// compromised, oldest first. What they sign proves nothing any more; but the
+// newest checkpoint in the store may be theirs, and whoever signs next must be
+// able to go on from it, after comparing it with the log.
+func (r *Ring) DestroyedNoteKeys(origin string) ([]string, error) {
+	var out []string
+	for _, public := range r.destroyed {
+		vkey, err := note.NewEd25519VerifierKey(origin, public)
 		if err != nil {
 			return nil, err
 		}

@@ -162,6 +162,11 @@ func RotateCompromised(env Env, existing []store.Versioned[store.SealedKey], use
 		change.Keys = append(change.Keys, old)
 		change.Records = append(change.Records, record(env, event.KeyRetired, use, old.Value.ID, event.ReasonAdmin, now))
 	}
+	if use == AuditNote {
+		for _, k := range ring.keys[use] {
+			ring.bury(k.public())
+		}
+	}
 	ring.keys[use] = nil
 	if err := ring.add(env, &change, use, now, event.ReasonAdmin); err != nil {
 		return store.Change{}, nil, err
