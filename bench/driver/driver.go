@@ -56,6 +56,15 @@ type Tool struct {
 	Server *Server
 	Client string
 	Signer jws.Signer
+	// Clock is what the machine believes the time to be; nil: the time.
+	Clock func() time.Time
+}
+
+func (t *Tool) now() time.Time {
+	if t.Clock == nil {
+		return time.Now()
+	}
+	return t.Clock()
 }
 
 // NewTool makes a proof key.
@@ -87,7 +96,7 @@ func (t *Tool) Post(ctx context.Context, endpoint string, form url.Values, out a
 		if n := t.Server.nonce.Load(); n != nil {
 			nonce = *n
 		}
-		proof, err := dpop.New(t.Signer, dpop.Request{Method: http.MethodPost, URL: endpoint, Nonce: nonce, IssuedAt: time.Now(), ID: rand.Text()})
+		proof, err := dpop.New(t.Signer, dpop.Request{Method: http.MethodPost, URL: endpoint, Nonce: nonce, IssuedAt: t.now(), ID: rand.Text()})
 		if err != nil {
 			return err
 		}
@@ -271,7 +280,7 @@ func (p *Person) Submit(ctx context.Context, f Form, button string, fields map[s
 // Call makes one GET at a resource server with a token and a proof, and gives
 // the status.
 func (t *Tool) Call(ctx context.Context, u, token string) (int, error) {
-	proof, err := dpop.New(t.Signer, dpop.Request{Method: http.MethodGet, URL: u, AccessToken: token, IssuedAt: time.Now(), ID: rand.Text()})
+	proof, err := dpop.New(t.Signer, dpop.Request{Method: http.MethodGet, URL: u, AccessToken: token, IssuedAt: t.now(), ID: rand.Text()})
 	if err != nil {
 		return 0, err
 	}
