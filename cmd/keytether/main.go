@@ -7,9 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/keytether/keytether/internal/agent"
 	"github.com/keytether/keytether/internal/agentstart"
@@ -21,10 +19,7 @@ var version = "dev" // set by the linker
 func main() { os.Exit(run()) }
 
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // the second Ctrl-C ends the program whatever it does
-	return command.Main(ctx, command.Program{
+	return command.Main(context.Background(), command.Program{
 		Version: version, Args: os.Args[1:], Environ: os.Environ(),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		RunAgent: runAgent,

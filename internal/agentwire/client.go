@@ -17,7 +17,7 @@ import (
 // Client calls an agent. It is safe for concurrent use and keeps connections.
 type Client struct {
 	http *http.Client
-	tr   *http.Transport
+	tr   *http.Transport // nil for a client that keeps no connections
 }
 
 // NewClient calls the agent that dial connects to; the caller's dial has checked who is there
@@ -38,7 +38,11 @@ func NewClient(dial func(context.Context) (net.Conn, error)) *Client {
 }
 
 // Close drops idle connections. The client can still be used.
-func (c *Client) Close() { c.tr.CloseIdleConnections() }
+func (c *Client) Close() {
+	if c.tr != nil {
+		c.tr.CloseIdleConnections()
+	}
+}
 
 // Version asks who answers.
 func (c *Client) Version(ctx context.Context) (Version, error) {

@@ -43,6 +43,12 @@ once it is written.`,
 }
 
 func (a *app) auditExport(ctx context.Context, out string) error {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	return cancelled(ctx, a.exportLog(ctx, out))
+}
+
+func (a *app) exportLog(ctx context.Context, out string) error {
 	name, err := a.profileName()
 	if err != nil {
 		return err

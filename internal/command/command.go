@@ -57,7 +57,7 @@ func Main(ctx context.Context, p Program) int {
 	if err == nil {
 		return exitDone
 	}
-	return a.report(cancelled(ctx, err))
+	return a.report(err)
 }
 
 // app is one run of the command.
@@ -112,11 +112,38 @@ program of your own that starts when it is needed. You can end it all with one c
 		return usage(err.Error(), "See `"+c.CommandPath()+" --help`")
 	})
 	group(root)
-	root.AddCommand(
-		a.loginCmd(), a.logoutCmd(), a.whoamiCmd(), a.statusCmd(), a.tokenCmd(), a.execCmd(),
-		a.agentCmd(), a.auditCmd(), a.versionCmd(), a.completionCmd(),
-	)
+	a.addCommands(root)
 	return root
+}
+
+// addCommands adds the command that was named, or all of them where none is named for certain:
+// making them all costs a short command a tenth of its time.
+func (a *app) addCommands(root *cobra.Command) {
+	all := []struct {
+		name string
+		make func() *cobra.Command
+	}{
+		{"login", a.loginCmd},
+		{"logout", a.logoutCmd},
+		{"whoami", a.whoamiCmd},
+		{"status", a.statusCmd},
+		{"token", a.tokenCmd},
+		{"exec", a.execCmd},
+		{"agent", a.agentCmd},
+		{"audit", a.auditCmd},
+		{"version", a.versionCmd},
+		{"completion", a.completionCmd},
+	}
+	for _, c := range all {
+		// Completion scripts are made of the whole tree.
+		if len(a.Args) > 0 && a.Args[0] == c.name && c.name != "completion" {
+			root.AddCommand(c.make())
+			return
+		}
+	}
+	for _, c := range all {
+		root.AddCommand(c.make())
+	}
 }
 
 // group makes c a command that only has subcommands: alone it shows its help, and an unknown

@@ -22,6 +22,16 @@ func (a *app) agent(ctx context.Context) (*agentwire.Client, error) {
 	return a.connect(ctx, agentstart.Find)
 }
 
+// quickAgent is agent without the question for its version, for the call that tools make all the
+// time. What its calls give must go through connectError.
+func (a *app) quickAgent() (*agentwire.Client, error) {
+	path, err := a.socket()
+	if err != nil {
+		return nil, err
+	}
+	return agentstart.Once(path), nil
+}
+
 // ensureAgent connects to the agent and starts it if none runs.
 func (a *app) ensureAgent(ctx context.Context) (*agentwire.Client, error) {
 	return a.connect(ctx, agentstart.Ensure)

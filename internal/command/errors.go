@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/keytether/keytether/internal/agentwire"
 )
@@ -35,6 +38,14 @@ func fail(what string, err error, do string) error {
 
 // errCancelled is what a person sees after Ctrl-C.
 var errCancelled = agentwire.NewError(agentwire.Failed, "cancelled", "", "", context.Canceled)
+
+// interruptible ends ctx at Ctrl-C, so that what was begun is cancelled and said to be. Commands
+// that only ask and print do without: the signal ends them, and they start sooner.
+func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second Ctrl-C ends the program whatever it does
+	return ctx, stop
+}
 
 // cancelled says so of an error that came of Ctrl-C, whatever it looked like to who was interrupted.
 func cancelled(ctx context.Context, err error) error {

@@ -52,6 +52,8 @@ stands for the link.`,
 
 // login runs one login, and says how it went in the way that was asked for.
 func (a *app) login(ctx context.Context, f loginFlags) error {
+	ctx, stop := interruptible(ctx)
+	defer stop()
 	v := a.newView()
 	err := cancelled(ctx, a.loginWith(ctx, f, v))
 	if err != nil && a.json && !v.final {

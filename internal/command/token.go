@@ -52,7 +52,7 @@ func (a *app) token(ctx context.Context, f tokenFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	agent, err := a.agent(ctx)
+	agent, err := a.quickAgent()
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (a *app) token(ctx context.Context, f tokenFlags, args []string) error {
 	}
 	t, err := agent.Token(ctx, agentwire.TokenRequest{Profile: name, Resource: f.resource, Scope: f.scope})
 	if err != nil {
-		return err
+		return connectError(err)
 	}
 	if a.json {
 		return a.printJSON(t)
@@ -77,7 +77,7 @@ func (a *app) proof(ctx context.Context, agent *agentwire.Client, r agentwire.Au
 	}
 	res, err := agent.Authorize(ctx, r)
 	if err != nil {
-		return err
+		return connectError(err)
 	}
 	if a.json {
 		return a.printJSON(struct {
