@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/keytether/keytether/internal/jws"
 	"github.com/keytether/keytether/internal/oauth"
@@ -80,16 +82,64 @@ func FuzzCallback(f *testing.F) {
 	})
 }
 
+// shift moves the monotonic reading of a time alone, as sleep and the setting of
+// clocks do and no function of package time does.
+func shift(t time.Time, d time.Duration) time.Time {
+	(*struct {
+		wall uint64
+		ext  int64
+	})(unsafe.Pointer(&t)).ext += int64(d)
+	return t
+}
+
 func TestLeftTakesTheWorseOfTwoClocks(t *testing.T) {
 	now := time.Now() // with a monotonic reading
 	expires := now.Add(5 * time.Minute)
-	if left := Left(expires, now.Add(4*time.Minute)); left != time.Minute {
-		t.Errorf("awake: %v", left)
+	if d := shift(now, time.Second).Sub(now); d != time.Second {
+		t.Fatalf("package time has changed inside: shifted by %v", d)
 	}
-	// A laptop slept for an hour: its monotonic clock stood still, the wall went on.
-	// The wall reading alone is what Round(0) leaves.
-	if left := Left(expires, now.Round(0).Add(time.Hour)); left != 5*time.Minute-time.Hour {
-		t.Errorf("after a sleep: %v", left)
+	for name, tt := range map[string]struct {
+		now  time.Time
+		want time.Duration
+	}{
+		"awake":                          {now.Add(4 * time.Minute), time.Minute},
+		"slept an hour, monotonic stood": {shift(now.Add(time.Hour), -time.Hour), 5*time.Minute - time.Hour},
+		"wall set back an hour":          {shift(now.Add(-time.Hour), time.Hour+4*time.Minute), time.Minute},
+		"no monotonic reading":           {now.Round(0).Add(time.Minute), 4 * time.Minute},
+	} {
+		if left := Left(expires, tt.now); left != tt.want {
+			t.Errorf("%s: %v, want %v", name, left, tt.want)
+		}
+	}
+}
+
+// The signature says exactly what the handshake is about, and can be taken for
+// nothing else.
+func TestHandshakeSignature(t *testing.T) {
+	c := testClient(t)
+	const redirect, uri = "http://127.0.0.1:49152/callback", "urn:ietf:params:oauth:request_uri:x"
+	at, err := handshakeURL(testIssuer+"/oauth/handshake", c.key, "cli", testIssuer, redirect, uri, testNonce, time.Unix(1_700_000_000, 5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(at)
+	if err != nil || u.Scheme+"://"+u.Host != testIssuer || u.Path != "/oauth/handshake" || len(u.Query()) != 1 {
+		t.Fatalf("%s: %v", at, err)
+	}
+	m, err := jws.Parse(u.Query().Get("handshake"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Header.Type != "keytether-handshake+jwt" || m.Header.Algorithm != jws.ES256 || m.Header.Key != nil || m.Verify(c.key.Public()) != nil {
+		t.Errorf("header %+v", m.Header)
+	}
+	want := `{"iss":"cli","aud":"` + testIssuer + `","iat":1700000000,"request_uri_hash":"` + hash(uri) +
+		`","redirect_uri":"` + redirect + `","nonce_hash":"` + hash(testNonce) + `"}`
+	if string(m.Payload) != want {
+		t.Errorf("payload %s, want %s", m.Payload, want)
+	}
+	if hash("abc") != "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0" {
+		t.Error("the hash is not SHA-256 in base64url")
 	}
 }
 
