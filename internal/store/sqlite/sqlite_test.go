@@ -1,12 +1,14 @@
 package sqlite
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/store"
 	"github.com/keytether/keytether/internal/store/storetest"
 )
@@ -39,4 +41,16 @@ func openAt(t testing.TB, path string) *Store {
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store { return testStore(t) })
+}
+
+// uncached reads every grant from the file.
+type uncached struct{ *Store }
+
+func (u uncached) Grant(ctx context.Context, tenant, id string) (store.Versioned[grant.Grant], error) {
+	forget(u.Store)
+	return u.Store.Grant(ctx, tenant, id)
+}
+
+func TestStoreUncached(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store { return uncached{testStore(t)} })
 }
