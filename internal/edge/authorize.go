@@ -27,17 +27,11 @@ func (h *Handler) authorize(w *answer, r *http.Request) error {
 // authorizePost is the same with the parameters in the body, which OIDC Core
 // §3.1.2.1 wants.
 func (h *Handler) authorizePost(w *answer, r *http.Request) error {
-	if !isForm(r.Header["Content-Type"]) {
-		return oauth.Fail(oauth.BadContentType)
-	}
-	if r.ContentLength > oauth.MaxBody {
-		return oauth.Fail(oauth.TooLarge)
-	}
-	body, err := readBody(w, r)
+	text, err := formText(w, r)
 	if err != nil {
 		return err
 	}
-	return h.authorizeBy(w, r, body)
+	return h.authorizeBy(w, r, text)
 }
 
 func (h *Handler) authorizeBy(w *answer, r *http.Request, text string) error {

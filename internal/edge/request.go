@@ -21,34 +21,35 @@ const (
 // token or code in one is ignored (OAuth 2.1 §5.1). Errors: BadContentType,
 // TooLarge, BadRequest, DuplicateParameter.
 func form(w http.ResponseWriter, r *http.Request) (oauth.Params, error) {
-	if !isForm(r.Header["Content-Type"]) {
-		return oauth.Params{}, oauth.Fail(oauth.BadContentType)
-	}
-	if r.ContentLength > oauth.MaxBody {
-		w.Header()["Connection"] = closeConnection
-		return oauth.Params{}, oauth.Fail(oauth.TooLarge)
-	}
-	body, err := readBody(w, r)
+	text, err := formText(w, r)
 	if err != nil {
 		return oauth.Params{}, err
 	}
-	return oauth.ParseParams(body)
+	return oauth.ParseParams(text)
+}
+
+func formText(w http.ResponseWriter, r *http.Request) (string, error) {
+	if !isForm(r.Header["Content-Type"]) {
+		return "", oauth.Fail(oauth.BadContentType)
+	}
+	if r.ContentLength > oauth.MaxBody {
+		w.Header()["Connection"] = closeConnection
+		return "", oauth.Fail(oauth.TooLarge)
+	}
+	return readBody(w, r)
 }
 
 var closeConnection = []string{"close"}
 
 func readBody(w http.ResponseWriter, r *http.Request) (string, error) {
-	var b strings.Builder
-	var err error
-	if r.ContentLength >= 0 {
-		// The length is known and small, so that nothing is copied twice.
+	if r.ContentLength >= 0 { // known, and small
 		buf := make([]byte, r.ContentLength)
-		if _, err = io.ReadFull(r.Body, buf); err == nil {
-			return string(buf), nil
+		if _, err := io.ReadFull(r.Body, buf); err != nil {
+			return "", oauth.Fail(oauth.BadRequest)
 		}
-	} else {
-		_, err = io.Copy(&b, http.MaxBytesReader(w, r.Body, oauth.MaxBody))
+		return string(buf), nil
 	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, oauth.MaxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -56,7 +57,7 @@ func readBody(w http.ResponseWriter, r *http.Request) (string, error) {
 	case err != nil:
 		return "", oauth.Fail(oauth.BadRequest)
 	}
-	return b.String(), nil
+	return string(body), nil
 }
 
 func isForm(values []string) bool {
