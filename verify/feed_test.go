@@ -35,9 +35,7 @@ func TestRevokedBeforeTheStart(t *testing.T) {
 	inEmptyWorld(t, func(t *testing.T, w *world) {
 		w.issuer.grants = []feed.Entry{{ID: "grt_1", Until: time.Now().Add(time.Minute)}}
 		w.open(New, nil)
-		if err := w.v.WaitReady(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		w.ready()
 		want(t, w.do(), http.StatusUnauthorized, oauth.TokenRevoked)
 	})
 }
@@ -96,9 +94,9 @@ func TestNothingAfterTheFeedIsLost(t *testing.T) {
 	}
 }
 
-// TestLateSnapshotIsCaughtUp: a stream that begins behind is not trusted, and is
-// not given up, until it is of now.
-func TestLateSnapshotIsCaughtUp(t *testing.T) {
+// TestAnchor dates the issuer's events by our clock, never later than they can
+// have been sent.
+func TestAnchor(t *testing.T) {
 	tie := anchor{ours: time.Now()}
 	issued := time.Unix(1000, 0)
 	now := tie.ours.Add(20 * time.Second)
@@ -175,6 +173,18 @@ func TestNoiseOnTheFeed(t *testing.T) {
 	})
 }
 
+// TestSilentFeedIsOpenedAgain: a connection that is dead and does not say so is
+// given up, since it would never tell again.
+func TestSilentFeedIsOpenedAgain(t *testing.T) {
+	inWorld(t, New, nil, func(t *testing.T, w *world) {
+		w.issuer.with(func() { w.issuer.silent = true })
+		time.Sleep(7 * time.Second)
+		if w.issuer.connected() < 2 {
+			t.Fatal("it still listens to nothing")
+		}
+	})
+}
+
 // TestReconnectIsPaced: an issuer that is down is asked about every five seconds,
 // not in a loop.
 func TestReconnectIsPaced(t *testing.T) {
@@ -182,14 +192,36 @@ func TestReconnectIsPaced(t *testing.T) {
 		w.issuer.with(func() { w.issuer.feedDown = true })
 		w.issuer.disconnect()
 		time.Sleep(10 * time.Minute)
-		w.issuer.mu.Lock()
-		n := w.issuer.connects
-		w.issuer.mu.Unlock()
+		n := w.issuer.connected()
 		if n < 100 || n > 300 {
 			t.Fatalf("%d connections in ten minutes", n)
 		}
 		if !strings.Contains(w.log.String(), "temporarily_unavailable") {
 			t.Fatal("the log does not say why")
+		}
+		// A feed that has worked is opened again at once.
+		w.issuer.with(func() { w.issuer.feedDown = false })
+		time.Sleep(time.Minute)
+		n = w.issuer.connected()
+		w.issuer.disconnect()
+		time.Sleep(2 * minPause)
+		if got := w.issuer.connected(); got != n+1 {
+			t.Fatalf("opened again %d times", got-n)
+		}
+	})
+}
+
+// TestIssuersClockIsSetBack: by the old tie between the clocks all that arrives
+// is too old, so a new one is made.
+func TestIssuersClockIsSetBack(t *testing.T) {
+	inWorld(t, New, nil, func(t *testing.T, w *world) {
+		w.issuer.with(func() { w.issuer.behind = time.Hour })
+		for range 70 {
+			time.Sleep(100 * time.Millisecond)
+			want(t, w.do(), http.StatusOK, "")
+		}
+		if n := w.issuer.connected(); n != 2 {
+			t.Fatalf("%d connections", n)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -94,6 +95,11 @@ func TestRefuses(t *testing.T) {
 			header("Dpop")(a)
 		}, 401, oauth.TokenBound},
 
+		{"unbound token as Bearer", func(_ *world, a *attempt) {
+			a.scheme, a.claims.Thumbprint = "Bearer", ""
+			header("Dpop")(a)
+		}, 401, oauth.TokenBound},
+
 		{"not a JWT", func(_ *world, a *attempt) { a.token = "abc" }, 401, oauth.TokenInvalid},
 		{"ID token's typ", func(w *world, a *attempt) {
 			m, _ := jws.Parse(w.issue(a))
@@ -111,6 +117,12 @@ func TestRefuses(t *testing.T) {
 		{"embedded key", func(w *world, a *attempt) {
 			m, _ := jws.Parse(w.issue(a))
 			a.token, _ = jws.SignEmbedded(newSigner(t, ""), "at+jwt", m.Payload)
+		}, 401, oauth.TokenInvalid},
+		{"another algorithm than the key's", func(w *world, a *attempt) {
+			a.token = sealed(t, a.signer, `{"typ":"at+jwt","alg":"EdDSA","kid":"k1"}`, w.issue(a))
+		}, 401, oauth.TokenInvalid},
+		{"a pointer to keys", func(w *world, a *attempt) {
+			a.token = sealed(t, a.signer, `{"typ":"at+jwt","alg":"ES256","kid":"k1","jku":"https://evil.example/jwks"}`, w.issue(a))
 		}, 401, oauth.TokenInvalid},
 		{"another's key under our kid", func(_ *world, a *attempt) { a.signer = newSigner(t, "k1") }, 401, oauth.TokenInvalid},
 		{"the client's own key", func(w *world, a *attempt) { a.signer = w.client }, 401, oauth.TokenInvalid},
@@ -179,6 +191,19 @@ func TestRefuses(t *testing.T) {
 			})
 		})
 	}
+}
+
+// sealed signs a token's payload anew under any header.
+func sealed(t *testing.T, s jws.Signer, header, compact string) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(compact, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	input := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + payload
+	signature, err := s.Sign([]byte(input))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return input + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
 // challenged checks WWW-Authenticate of a refusal (RFC 6750 §3, RFC 9449 §7.1,
@@ -252,9 +277,7 @@ func TestSharedReplays(t *testing.T) {
 		first := w.v
 		w.open(New, func(o *Options) { o.Replays = shared })
 		first.Close()
-		if err := w.v.WaitReady(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		w.ready()
 		want(t, w.do(same), http.StatusUnauthorized, oauth.ProofReplayed)
 		shared.fail = errors.New("store is down")
 		want(t, w.do(), http.StatusServiceUnavailable, oauth.Unavailable)
@@ -410,8 +433,10 @@ func TestCallersAreTheirOwn(t *testing.T) {
 			}
 			c.Scope[0] = "admin"
 		}))
-		want(t, w.do(), http.StatusOK, "")
-		want(t, w.do(), http.StatusOK, "")
+		compact := w.issue(w.attempt())
+		for range 2 {
+			want(t, w.do(func(a *attempt) { a.token = compact }), http.StatusOK, "")
+		}
 	})
 }
 

@@ -112,7 +112,7 @@ type issuer struct {
 	connects int             // to the feed
 	feedDown bool
 	silent   bool          // no heartbeats
-	behind   time.Duration // how old heartbeats are when they are sent
+	behind   time.Duration // how old events are when they are sent
 	seq      uint64
 	grants   []feed.Entry
 	cut      chan struct{} // closed to end the open feeds
@@ -187,7 +187,7 @@ func (s *issuer) feed(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.connects++
 	why, down, cut := s.authenticate(r), s.feedDown, s.cut
-	snap := feed.Snapshot{Sequence: s.seq, IssuedAt: time.Now(), Grants: s.grants}
+	snap := feed.Snapshot{Sequence: s.seq, IssuedAt: time.Now().Add(-s.behind), Grants: s.grants}
 	s.mu.Unlock()
 	switch {
 	case why != "":
@@ -254,6 +254,13 @@ func (s *issuer) with(f func()) {
 	f()
 }
 
+// connected counts how often the feed was asked for.
+func (s *issuer) connected() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.connects
+}
+
 // disconnect ends the open feeds.
 func (s *issuer) disconnect() {
 	s.mu.Lock()
@@ -281,11 +288,7 @@ func inWorld(t *testing.T, make constructor, edit func(*Options), f func(t *test
 	t.Helper()
 	inEmptyWorld(t, func(t *testing.T, w *world) {
 		w.open(make, edit)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := w.v.WaitReady(ctx); err != nil {
-			t.Fatal(err)
-		}
+		w.ready()
 		f(t, w)
 	})
 }
@@ -307,6 +310,15 @@ func inEmptyWorld(t *testing.T, f func(t *testing.T, w *world)) {
 		}()
 		f(t, w)
 	})
+}
+
+func (w *world) ready() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+	defer cancel()
+	if err := w.v.WaitReady(ctx); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) options() Options {
