@@ -65,7 +65,7 @@ type Options struct {
 	Ready func()
 }
 
-// ErrIdle is why an agent that had nothing to hold ended; Run gives nil for it.
+// errIdle is why an agent that had nothing to hold ended; Run gives nil for it.
 var errIdle = errors.New("agent: nothing to hold and nobody asked")
 
 // errStopped: somebody asked for the end.
@@ -168,7 +168,7 @@ func (o *Options) fill() (closeLog func(), err error) {
 	return closeLog, nil
 }
 
-// Agent is the state of the process. Nothing of it is kept anywhere else.
+// agent is the state of the process. Nothing of it is kept anywhere else.
 type agent struct {
 	opt     Options
 	log     *slog.Logger
