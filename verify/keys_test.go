@@ -11,14 +11,19 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -331,6 +336,27 @@ func TestPublicKeySet(t *testing.T) {
 	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if _, err := PublicKeySet(p384, ""); !errors.Is(err, ErrKey) {
 		t.Fatal(err)
+	}
+}
+
+// TestOptionsHideTheirKeys, however they are printed.
+func TestOptionsHideTheirKeys(t *testing.T) {
+	key := newKey(t)
+	o := Options{Issuer: testIssuer, Resource: testResource, Key: key, NonceKey: bytes.Repeat([]byte("n"), 32)}
+	var text bytes.Buffer
+	fmt.Fprintf(&text, "%v %+v %#v %s %d %x", o, o, o, o, o, o)
+	slog.New(slog.NewTextHandler(&text, nil)).Info("t", "options", o)
+	slog.New(slog.NewJSONHandler(&text, nil)).Info("t", "options", o)
+	_ = json.NewEncoder(&text).Encode(o)
+	secret, err := key.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := new(big.Int).SetBytes(secret)
+	for _, form := range []string{"nnnn", "110 110", "bm5u", "6e6e", d.String(), fmt.Sprintf("%x", secret), base64.StdEncoding.EncodeToString(secret)} {
+		if strings.Contains(text.String(), form) {
+			t.Fatalf("%q is in %s", form, text.String())
+		}
 	}
 }
 

@@ -89,7 +89,7 @@ type Options struct {
 
 	// Key signs this API's own identity at the issuer (private_key_jwt, RFC 7523
 	// §3): ECDSA on P-256, Ed25519, or RSA of at least 2048 bits. LoadKey reads one.
-	Key crypto.Signer
+	Key crypto.Signer `json:"-"`
 	// KeyID is the key's kid, where the issuer has several keys for this API.
 	KeyID string
 
@@ -106,7 +106,7 @@ type Options struct {
 	RequireNonces bool
 	// NonceKey is at least 32 random bytes that all instances of this API share; nil
 	// makes one that ends with the process.
-	NonceKey []byte
+	NonceKey []byte `json:"-"`
 	// Replays is a store of seen proofs that all instances share; nil keeps up to a
 	// million of them in this process.
 	Replays ReplayStore
@@ -122,6 +122,15 @@ type Options struct {
 
 	dial func(ctx context.Context, network, addr string) (net.Conn, error) // tests
 }
+
+// String names issuer and resource; the keys are not shown.
+func (o Options) String() string { return "verify.Options{" + o.Issuer + " " + o.Resource + "}" }
+
+// Format is String for every verb.
+func (o Options) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(o.String())) }
+
+// LogValue is String for slog.
+func (o Options) LogValue() slog.Value { return slog.StringValue(o.String()) }
 
 // ReplayStore remembers the proofs that were seen (RFC 9449 §11.1), for all
 // instances of an API. With Redis it is one SET NX PXAT.
