@@ -157,7 +157,9 @@ func (c *Client) scopes(res *Resource, asked []string) ([]string, error) {
 			return nil, oauth.Fail(oauth.ScopeUnknown)
 		}
 	}
-	if !resourceScope && !slices.Contains(asked, oauth.ScopeOpenID) || len(asked) == 0 {
+	// Who asks for openid alone wants to know who somebody is. Our own agent asks
+	// for it beside what a tool needs, and means the default then.
+	if !resourceScope && (c.Handshake || !slices.Contains(asked, oauth.ScopeOpenID)) {
 		out = append(slices.Clone(asked), c.defaultScopes(res)...)
 	}
 	if len(out) == 0 {
