@@ -155,15 +155,25 @@ func chromium(t *testing.T, st *stage.Stage, opt browser.Options) *browser.Brows
 // login logs in on m with b, pressing Allow.
 func login(t *testing.T, m *stage.Machine, b *browser.Browser, args ...string) stage.Event {
 	t.Helper()
-	res, err := m.Login(t.Context(), func(url string) error { return stage.Allow(t.Context(), b, url) }, args...)
-	if err != nil {
-		t.Fatalf("login: %v\n%s", err, res.Stderr)
-	}
+	res := attempt(t, m, func(url string) error { return stage.Allow(t.Context(), b, url) }, args...)
 	last := res.Last()
 	if res.Code != 0 || last.Event != "done" || last.GrantID == "" || last.Subject == "" {
 		t.Fatalf("login ended with code %d and %s\n%s", res.Code, last.Raw, res.Stderr)
 	}
 	return last
+}
+
+// attempt is a login whose link is opened by open. It fails the test if that
+// fails, not if the login does.
+func attempt(t *testing.T, m *stage.Machine, open func(link string) error, args ...string) stage.LoginResult {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	res, err := m.Login(ctx, open, args...)
+	if err != nil {
+		t.Fatalf("login: %v\n%s", err, res.Stderr)
+	}
+	return res
 }
 
 // keytether runs a command and wants its exit code.

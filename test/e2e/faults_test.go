@@ -36,10 +36,9 @@ func TestFaults(t *testing.T) {
 	m := machine(t, st)
 
 	t.Run("denied", func(t *testing.T) {
-		res, err := m.Login(t.Context(), func(url string) error {
+		res := attempt(t, m, func(url string) error {
 			return errors.Join(stage.Ask(t.Context(), b, url), stage.Decide(t.Context(), b, "Deny"))
 		})
-		do(t, err)
 		wantEnd(t, res, 4, "denied", "log in again")
 		do(t, b.WaitText(t.Context(), "Not signed in"))
 		checkAddressBar(t, b)
@@ -79,11 +78,10 @@ func TestFaults(t *testing.T) {
 	})
 
 	t.Run("the server is gone before the link is opened", func(t *testing.T) {
-		res, err := m.Login(t.Context(), func(url string) error {
+		res := attempt(t, m, func(url string) error {
 			st.Server.Kill()
 			return b.Open(t.Context(), url)
 		}, "--profile", "gone")
-		do(t, err)
 		do(t, b.WaitText(t.Context(), "Not signed in"))
 		wantEnd(t, res, 6, "the login was not finished", "why:")
 		keytether(t, m, 6, "login", "--no-browser", "--issuer", st.Issuer, "--profile", "gone")
@@ -93,8 +91,7 @@ func TestFaults(t *testing.T) {
 	t.Run("the server is gone when the code is redeemed", func(t *testing.T) {
 		cut.Store(true)
 		defer cut.Store(false)
-		res, err := m.Login(t.Context(), allow, "--profile", "cut")
-		do(t, err)
+		res := attempt(t, m, allow, "--profile", "cut")
 		wantEnd(t, res, 6, "the login was not finished", "why:")
 		do(t, b.WaitText(t.Context(), "Not signed in"))
 	})
@@ -103,12 +100,11 @@ func TestFaults(t *testing.T) {
 		killed := machine(t, st)
 		agent, err := killed.StartAgent(t.Context())
 		do(t, err)
-		res, err := killed.Login(t.Context(), func(url string) error {
+		res := attempt(t, killed, func(url string) error {
 			err := stage.Ask(t.Context(), b, url)
 			agent.Kill()
 			return err
 		})
-		do(t, err)
 		wantEnd(t, res, 1, "agent")
 
 		// The next login starts another agent.

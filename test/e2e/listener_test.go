@@ -31,7 +31,7 @@ func TestListener(t *testing.T) {
 			m := machine(t, st)
 			b := chromium(t, st, browser.Options{})
 			ctx := t.Context()
-			res, err := m.Login(ctx, func(link string) error {
+			res := attempt(t, m, func(link string) error {
 				u, err := url.Parse(link)
 				if err != nil {
 					return err
@@ -44,7 +44,6 @@ func TestListener(t *testing.T) {
 				molest(t, st, u)
 				return stage.Decide(ctx, b, "Allow")
 			}, "--resource", st.Resource, "--scope", "read")
-			do(t, err)
 			if res.Code != 0 {
 				t.Fatalf("exit code %d\n%s", res.Code, res.Stderr)
 			}

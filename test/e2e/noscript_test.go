@@ -16,7 +16,7 @@ func TestWithoutScripts(t *testing.T) {
 	m := machine(t, st)
 	b := chromium(t, st, browser.Options{NoScript: true})
 	ctx := t.Context()
-	res, err := m.Login(ctx, func(url string) error {
+	res := attempt(t, m, func(url string) error {
 		steps := []func() error{
 			func() error { return stage.Ask(ctx, b, url) },
 			func() error { return b.Click(ctx, "Allow") },
@@ -38,7 +38,6 @@ func TestWithoutScripts(t *testing.T) {
 		}
 		return nil
 	}, "--resource", st.Resource, "--scope", "read")
-	do(t, err)
 	if res.Code != 0 {
 		t.Fatalf("exit code %d\n%s", res.Code, res.Stderr)
 	}

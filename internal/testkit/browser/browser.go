@@ -67,6 +67,9 @@ type Browser struct {
 	cancel context.CancelFunc
 	pid    int
 
+	closing sync.Once
+	closed  error
+
 	mu       sync.Mutex
 	urls     []string
 	requests []string
@@ -160,8 +163,14 @@ func (b *Browser) start() error {
 	return nil
 }
 
-// Close ends Chromium and waits for it. The profile stays on disk.
+// Close ends Chromium and waits for it, the first time. The profile stays on
+// disk.
 func (b *Browser) Close() error {
+	b.closing.Do(func() { b.closed = b.end() })
+	return b.closed
+}
+
+func (b *Browser) end() error {
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
 	defer cancel()
 	err := chromedp.Cancel(ctx)

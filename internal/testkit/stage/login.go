@@ -39,6 +39,8 @@ func (r LoginResult) Last() Event {
 	return r.Events[len(r.Events)-1]
 }
 
+var errGaveUp = errors.New("stage: whoever opened the link gave up")
+
 // Login runs `keytether login` without a browser of its own and calls open with
 // the link that it prints. It returns when the command has ended; an error of
 // open is returned after the command was stopped.
@@ -70,11 +72,14 @@ func (m *Machine) Login(ctx context.Context, open func(url string) error, args .
 		if e.Event == "browser" && !started {
 			started = true
 			go func() {
-				err := open(e.URL)
-				if err != nil {
-					cancel()
-				}
-				opened <- err
+				err := errGaveUp // a failed test ends this goroutine in open
+				defer func() {
+					if err != nil {
+						cancel()
+					}
+					opened <- err
+				}()
+				err = open(e.URL)
 			}()
 		}
 	}
