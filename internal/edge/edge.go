@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -42,6 +43,7 @@ type Handler struct {
 	site    *console.Site
 	limits  limits
 	mux     *http.ServeMux
+	nowhere http.Handler
 
 	issuer   string
 	origin   string // of the issuer
@@ -98,13 +100,19 @@ func (h *Handler) routes() {
 	h.page(pathMeDisown, methods{http.MethodPost: h.meDisown})
 	h.page(pathMeSignOut, methods{http.MethodPost: h.signOut})
 	h.page("/{$}", methods{http.MethodGet: h.landing, http.MethodHead: h.landing})
-	h.page("/", nil)
+	h.nowhere = h.page("/", nil)
 
 	h.api(oauth.PathAPI+"/whoami", authserver.ScopeAccount, http.MethodGet, h.whoami)
 	h.api(oauth.PathAPI+"/grants", authserver.ScopeAccount, http.MethodGet, h.grants)
 	h.api(oauth.PathAPI+"/grants/{id}", authserver.ScopeAccount, http.MethodDelete, h.endGrant)
 	h.api(oauth.PathAPI+"/audit/export", authserver.ScopeAdmin, http.MethodGet, h.export)
-	h.mux.Handle(h.base+oauth.PathAPI+"/", h.serve(h.nothingHere, h.directError))
+	// Both of a folder's spellings, or the mux redirects the one to the other.
+	nothing := h.serve(h.nothingHere, h.directError)
+	h.mux.Handle(h.base+oauth.PathAPI, nothing)
+	h.mux.Handle(h.base+oauth.PathAPI+"/", nothing)
+	if h.base != "" {
+		h.page("", methods{http.MethodGet: h.landing, http.MethodHead: h.landing})
+	}
 }
 
 // Paths of the pages, below the issuer's.
@@ -148,8 +156,15 @@ func (a *answer) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// ServeHTTP implements http.Handler.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
+// ServeHTTP implements http.Handler. A path in a second spelling is nowhere: the
+// mux would send the browser to the first one with a 307, and its form along.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p := r.URL.Path; p != "/" && path.Clean(p) != strings.TrimSuffix(p, "/") {
+		h.nowhere.ServeHTTP(w, r)
+		return
+	}
+	h.mux.ServeHTTP(w, r)
+}
 
 // serve wraps an endpoint: headers that every answer has, errors, one line in
 // the log. A page's endpoint adds to the headers.

@@ -191,3 +191,27 @@ func TestDocumentHeaders(t *testing.T) {
 		}
 	}
 }
+
+// TestSecondSpellings asks for paths that the mux of the standard library would
+// redirect, with a 307 that repeats the form.
+//
+// Invariant: CF-2c
+func TestSecondSpellings(t *testing.T) {
+	for _, base := range []string{"", "/t/lab"} {
+		s := edgetest.NewServer(t, edgetest.Options{Path: base})
+		for _, path := range []string{
+			"//oauth/signin", "/oauth//signin", "/oauth/./signin", "/x/../oauth/signin", "/oauth/signin/", "/oauth/token/",
+			oauth.PathAPI, oauth.PathAPI + "/", oauth.PathAPI + "//whoami", "/nowhere/", "/static",
+		} {
+			r := s.FormRequest("/x", url.Values{"password": {"x"}})
+			r.URL.Path = base + path
+			if res := s.Do(r); res.Status != http.StatusNotFound || res.Header.Get("Location") != "" {
+				t.Errorf("%s: %d to %q", base+path, res.Status, res.Header.Get("Location"))
+			}
+		}
+		r := get(t, s, "")
+		if res := s.Do(r); res.Status != http.StatusOK {
+			t.Errorf("the issuer itself: %d", res.Status)
+		}
+	}
+}

@@ -18,9 +18,9 @@ const permissions = "accelerometer=(), camera=(), display-capture=(), geolocatio
 
 // page registers an endpoint for people. Without methods it is a place where
 // there is nothing.
-func (h *Handler) page(path string, m methods) {
+func (h *Handler) page(path string, m methods) http.Handler {
 	allow := m.allowed()
-	h.mux.Handle(h.base+path, h.serve(func(w *answer, r *http.Request) error {
+	out := h.serve(func(w *answer, r *http.Request) error {
 		h.guardPage(w.Header())
 		if m == nil {
 			return oauth.Fail(oauth.NotFound)
@@ -30,7 +30,9 @@ func (h *Handler) page(path string, m methods) {
 			return &methodError{allow}
 		}
 		return do(w, r)
-	}, h.pageError))
+	}, h.pageError)
+	h.mux.Handle(h.base+path, out)
+	return out
 }
 
 // guardPage sets what every page has. Its own policy replaces the one here.
