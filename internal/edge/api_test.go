@@ -24,7 +24,7 @@ func apiTool(s *edgetest.Server, scope string) *edgetest.Tool {
 
 // TestAPIRefuses calls the server's own API with one thing wrong at a time.
 //
-// Invariant: DP-16c, DP-16d, DP-17b, DP-18a
+// Invariant: DP-16c, DP-16d, DP-16e, DP-17b, DP-17c, DP-18a
 func TestAPIRefuses(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
 	tool := apiTool(s, "account")

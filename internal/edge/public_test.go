@@ -88,6 +88,8 @@ func TestAddress(t *testing.T) {
 }
 
 // TestNothingOfAHostHeader sends another Host: every URL is the issuer's.
+//
+// Invariant: DP-16c
 func TestNothingOfAHostHeader(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
 	tool := s.NewTool(edgetest.Plain)
@@ -100,6 +102,19 @@ func TestNothingOfAHostHeader(t *testing.T) {
 	r.Host = "evil.test"
 	if res := s.Do(r); strings.Contains(res.Body, "evil.test") {
 		t.Error("the metadata believes the Host header")
+	}
+	// A proof is for the URL of the metadata, through whatever name it came.
+	pushed := s.NewTool(edgetest.Handshake)
+	for _, c := range []struct {
+		htu  string
+		want int
+	}{{s.Issuer, http.StatusCreated}, {"http://evil.test", http.StatusBadRequest}} {
+		r := s.FormRequest(oauth.PathPAR, pushed.Params())
+		r.Host = "evil.test"
+		r.Header.Set("DPoP", pushed.Proof(http.MethodPost, c.htu+oauth.PathPAR, s.Auth.Nonce(), ""))
+		if res := s.Do(r); res.Status != c.want {
+			t.Errorf("htu of %s: %d %s", c.htu, res.Status, res.Body)
+		}
 	}
 }
 
