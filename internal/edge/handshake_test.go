@@ -63,6 +63,23 @@ func TestHandshakeRefuses(t *testing.T) {
 	other.Login()
 	shows(t, open(other.Browser, right), oauth.OtherBrowser)
 
+	// The same, with a cookie of another request under the name of this one's,
+	// and with this one's cookie itself.
+	request, own := "", ""
+	for _, c := range tool.Browser.Cookies() {
+		if strings.HasPrefix(c.Name, "__Host-kt-default-r-") {
+			request, own = c.Name, c.Value
+		}
+	}
+	for _, c := range other.Browser.Cookies() {
+		if strings.HasPrefix(c.Name, "__Host-kt-default-r-") {
+			other.Browser.SetCookie(request, c.Value)
+		}
+	}
+	shows(t, open(other.Browser, right), oauth.OtherBrowser)
+	other.Browser.SetCookie(request, own)
+	shows(t, open(other.Browser, right), oauth.OtherBrowser)
+
 	for query, code := range map[string]oauth.Code{
 		"":             oauth.MissingParameter,
 		"?handshake=":  oauth.MissingParameter,

@@ -111,6 +111,9 @@ func TestSignOut(t *testing.T) {
 	b.Has(t, http.StatusOK, "Sign in")
 	b.SetCookie("kt-default-session", "kts_nonsense")
 	b.Open(s.Issuer + "/me")
+	if got := b.Cookies(); len(got) != 1 || got[0].Value == "kts_nonsense" {
+		t.Errorf("a malformed cookie was taken: %v", got)
+	}
 	b.SignIn(edgetest.Email, edgetest.Password)
 	b.Has(t, http.StatusOK, "Your tools")
 }

@@ -2,9 +2,11 @@ package edge_test
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -350,4 +352,29 @@ func TestClientChallenge(t *testing.T) {
 	if got := s.Do(r).Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, `DPoP error="invalid_client"`) {
 		t.Errorf("challenge: %q", got)
 	}
+}
+
+// TestEndlessBody sends a body without a length that does not end.
+func TestEndlessBody(t *testing.T) {
+	s := edgetest.NewServer(t, edgetest.Options{})
+	endless := &counter{}
+	r := s.FormRequest(oauth.PathToken, nil)
+	r.Body, r.ContentLength = io.NopCloser(endless), -1
+	refused(t, s.Do(r), oauth.TooLarge)
+	if n := endless.n.Load(); n > 8<<20 {
+		t.Errorf("%d bytes were taken", n)
+	}
+}
+
+// counter gives 64 MiB and counts what was taken.
+type counter struct{ n atomic.Int64 }
+
+func (c *counter) Read(b []byte) (int, error) {
+	if c.n.Add(int64(len(b))) > 64<<20 {
+		return 0, io.EOF
+	}
+	for i := range b {
+		b[i] = '&'
+	}
+	return len(b), nil
 }
