@@ -171,8 +171,9 @@ func (s *Store) commitLoop() {
 		if len(batch) == 0 {
 			return
 		}
-		s.writer.commit(batch)
-		expect = len(batch) + s.waiting()
+		err := s.writer.commit(batch)
+		expect = len(batch) + s.waiting() // before the answers: who is answered may come at once
+		s.writer.answer(batch, err)
 		clear(batch)
 	}
 }
@@ -234,8 +235,9 @@ func (s *Store) waitFor(timer *time.Timer) {
 	}
 }
 
-// commit applies a group in one transaction and answers everybody in it.
-func (w *writer) commit(batch []*job) {
+// commit applies a group in one transaction. Without an error w.answers has
+// each job's own answer.
+func (w *writer) commit(batch []*job) error {
 	w.groups.Add(1)
 	w.answers = w.answers[:0]
 	err := w.exec("BEGIN IMMEDIATE")
@@ -265,6 +267,11 @@ func (w *writer) commit(batch []*job) {
 		}
 		err = classify(err)
 	}
+	return err
+}
+
+// answer answers everybody in a group. err is of the whole group.
+func (w *writer) answer(batch []*job, err error) {
 	for i, j := range batch {
 		answer := err
 		if err == nil {

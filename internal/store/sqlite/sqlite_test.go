@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/store"
@@ -40,7 +41,18 @@ func openAt(t testing.TB, path string) *Store {
 }
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store { return testStore(t) })
+	storetest.Run(t, func(t *testing.T) store.Store { return unsynced(t) })
+}
+
+// unsynced does not wait for the disk: the suite makes thousands of commits,
+// and no test of it can see what an fsync does.
+func unsynced(t testing.TB) *Store {
+	t.Helper()
+	s := testStore(t)
+	if err := sqlitex.ExecuteTransient(s.writer.conn, "PRAGMA synchronous = OFF", nil); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // uncached reads every grant from the file.
@@ -52,5 +64,5 @@ func (u uncached) Grant(ctx context.Context, tenant, id string) (store.Versioned
 }
 
 func TestStoreUncached(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store { return uncached{testStore(t)} })
+	storetest.Run(t, func(t *testing.T) store.Store { return uncached{unsynced(t)} })
 }
