@@ -183,7 +183,7 @@ func pasted(t *testing.T, b *browser.Browser) []string {
 // that was started elsewhere gets neither code nor token, whatever the person
 // pastes.
 //
-// Invariant: HS-1, HS-2, HS-6
+// Invariant: HS-2, HS-6
 func TestConsentFix(t *testing.T) {
 	st := ownStage(t, stage.Options{TLS: true, NoAPI: true})
 	b := chromium(t, st, browser.Options{})
