@@ -53,6 +53,7 @@ var table = []rule{
 	{"internal/authserver", "@pure store sequencer signer identity", "golang.org/x/mod/sumdb golang.org/x/sync", "the one place that loads, decides and commits; it knows no HTTP pages"},
 	{"internal/console", "@pure authserver", "", "pages change state through the use cases of authserver only"},
 	{"internal/edge", "oauth secret id feed authserver console", "golang.org/x/time", "HTTP in, HTTP out: a handler that reached the store could change state without a record"},
+	{"internal/edge/edgetest", "edge authserver @pure store store/sqlite sequencer signer identity testkit/...", "", "a whole server in a test, and a small tool of its own that logs in at it"},
 	{"internal/config", "secret jws identity", "github.com/goccy/go-yaml", "what a config may say must not depend on who reads it; it refuses a bad address, password or key with its line"},
 	{"internal/servercmd", "@pure @server", "github.com/spf13 golang.org/x/sync", "wires the server; the client is another program"},
 
