@@ -26,7 +26,7 @@ import (
 // before it signs, and what the old one made goes on; a compromised key is gone at
 // once, and what it made is refused.
 //
-// Invariant: TK-26
+// Invariant: SC-3
 func TestKeysWhileRunning(t *testing.T) {
 	s := newStage(t, "info")
 	p := meet(t, s)
