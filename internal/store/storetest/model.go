@@ -21,13 +21,14 @@ type model struct {
 	accounts map[string]store.Versioned[store.Account]
 	revoked  []string
 	leaves   []uint32
+	compared int64 // leaves that were found in the driver
 }
 
 // commit is what store.Committer promises.
 func (m *model) commit(c store.Change) error {
 	next := model{
 		grants: maps.Clone(m.grants), requests: maps.Clone(m.requests), accounts: maps.Clone(m.accounts),
-		revoked: m.revoked, leaves: m.leaves,
+		revoked: m.revoked, leaves: m.leaves, compared: m.compared,
 	}
 	for _, v := range c.Grants {
 		if next.grants[v.Value.ID].Version != v.Version {
@@ -78,15 +79,18 @@ func testModel(t *testing.T, s store.Store) {
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"commit": func(rt *rapid.T) {
-				n++
-				c := m.draw(rt, tn, n)
-				want, got := m.commit(c), s.Commit(t.Context(), tn, c)
-				if !errors.Is(got, want) {
-					rt.Fatalf("got %v, want %v, of %+v", got, want, c)
+				for range rapid.IntRange(1, 6).Draw(rt, "commits") {
+					n++
+					c := m.draw(rt, tn, n)
+					want, got := m.commit(c), s.Commit(t.Context(), tn, c)
+					if !errors.Is(got, want) {
+						rt.Fatalf("got %v, want %v, of %+v", got, want, c)
+					}
 				}
 			},
-			"": func(rt *rapid.T) { m.compare(rt, t, s, tn) },
+			"compare": func(rt *rapid.T) { m.compare(rt, t, s, tn) },
 		})
+		m.compare(rt, t, s, tn)
 	})
 }
 
@@ -171,14 +175,18 @@ func (m *model) compare(rt *rapid.T, t *testing.T, s store.Store, tn string) {
 			rt.Fatalf("revocation %d is of %s, want %s", i, r.Grant, m.revoked[i])
 		}
 	}
-	list := leaves(t, s, tn)
-	if len(list) != len(m.leaves) {
-		rt.Fatalf("%d leaves, want %d", len(list), len(m.leaves))
+	size, err := s.Size(ctx, tn)
+	if err != nil || size != int64(len(m.leaves)) {
+		rt.Fatalf("%d leaves, %v; want %d", size, err, len(m.leaves))
 	}
-	for i, l := range list {
-		if got := decoded(t, l).Generation; got != m.leaves[i] {
-			rt.Fatalf("leaf %d is of record %d, want %d", i, got, m.leaves[i])
+	if err := s.Leaves(ctx, tn, m.compared, size, func(l store.Leaf) error { // the older ones were compared
+		if got := decoded(t, l).Generation; l.Index != m.compared || got != m.leaves[l.Index] {
+			rt.Fatalf("leaf %d, due was %d, is of record %d, want %d", l.Index, m.compared, got, m.leaves[l.Index])
 		}
+		m.compared++
+		return nil
+	}); err != nil {
+		rt.Fatal(err)
 	}
 }
 
