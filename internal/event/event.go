@@ -56,6 +56,16 @@ const (
 	KeyAdded         Name = "key.added"
 	KeyRetired       Name = "key.retired"
 	AuditExported    Name = "audit.exported"
+
+	// Device authorization (RFC 8628).
+	DeviceStarted  Name = "device.started"
+	DeviceOpened   Name = "device.opened" // its user code was typed; bound to a browser session
+	DeviceBound    Name = "device.bound"  // to a proof key, by the first proved poll
+	DeviceApproved Name = "device.approved"
+	DeviceDenied   Name = "device.denied"
+	DeviceExpired  Name = "device.expired"
+	DeviceRedeemed Name = "device.redeemed"
+	DeviceRepeated Name = "device.repeated" // the same key asked again for a lost answer
 )
 
 // All lists every name, in the order they were introduced.
@@ -68,6 +78,7 @@ func All() []Name {
 		AccountCreated, AccountChanged, AccountDisabled, SignInSucceeded, SignInFailed, SessionEnded,
 		ServerStarted, ClientAdded, ClientChanged, ClientDisabled,
 		ResourceAdded, ResourceChanged, ResourceDisabled, KeyAdded, KeyRetired, AuditExported,
+		DeviceStarted, DeviceOpened, DeviceBound, DeviceApproved, DeviceDenied, DeviceExpired, DeviceRedeemed, DeviceRepeated,
 	}
 }
 
@@ -96,6 +107,8 @@ const (
 	ReasonVolatile     Reason = "volatile_state_lost" // unopened requests, rate limits
 	ReasonRotation     Reason = "rotation"            // of a signing key
 	ReasonConfig       Reason = "config"              // made or changed by the config file
+	ReasonCancelled    Reason = "cancelled"           // the tool was stopped while it waited
+	ReasonHammering    Reason = "hammering"           // the tool polled on in spite of every slow_down
 	ReasonFirstStart   Reason = "first_start"         // made because nothing was there
 )
 

@@ -88,12 +88,20 @@ type RevokeToken struct {
 	Reason event.Reason
 }
 
+// Reissue allows one more access token of a grant whose first refresh token was
+// never used: the first answer was lost (design: device flow).
+type Reissue struct {
+	Client     string
+	Thumbprint string
+}
+
 // LapseGrant asks whether time has ended the grant.
 type LapseGrant struct{}
 
 func (Refresh) grantEvent()     {}
 func (Revoke) grantEvent()      {}
 func (RevokeToken) grantEvent() {}
+func (Reissue) grantEvent()     {}
 func (LapseGrant) grantEvent()  {}
 
 // StepGrant applies one event to a grant. It does no I/O: time and randomness
@@ -120,6 +128,8 @@ func StepGrant(g Grant, e GrantEvent, env Env) (Grant, []Effect, error) {
 		return g, effects, nil
 	case RevokeToken:
 		return stepRevokeToken(g, e, env)
+	case Reissue:
+		return stepReissue(g, e, env)
 	}
 	panic("grant: unknown grant event")
 }
@@ -224,6 +234,21 @@ func (g Grant) steal(reason event.Reason, answer error, env Env) (Grant, []Effec
 	seen.Reason = reason
 	g, effects := g.end(Revoked, reason, env)
 	return g, append([]Effect{Record{seen}}, effects...), answer
+}
+
+func stepReissue(g Grant, e Reissue, env Env) (Grant, []Effect, error) {
+	switch {
+	case g.Status != Active:
+		return g, nil, ErrInactive
+	case e.Client != g.Client:
+		return g, nil, ErrForeignClient
+	case g.Thumbprint == "" || e.Thumbprint != g.Thumbprint:
+		return g, nil, ErrProofRequired
+	case g.Generation != 0:
+		return g, nil, ErrSuperseded
+	}
+	g, effects := g.issue(g.Scope, env)
+	return g, effects, nil
 }
 
 func stepRevokeToken(g Grant, e RevokeToken, env Env) (Grant, []Effect, error) {

@@ -125,6 +125,8 @@ var (
 	ErrCodeKey        = errors.New("grant: the proof is by another key than the request's")
 	ErrCodeReused     = errors.New("grant: the code was already used")
 	ErrProofRequired  = errors.New("grant: a proof is required")
+	ErrPending        = errors.New("grant: the person has not decided yet")
+	ErrDenied         = errors.New("grant: the person denied it")
 	ErrInactive       = errors.New("grant: not active")
 	ErrForeignClient  = errors.New("grant: belongs to another client")
 	ErrNoRefresh      = errors.New("grant: has no refresh token")

@@ -43,6 +43,14 @@ const (
 	// nonce's age, because a laptop's clock may be wrong by an hour.
 	NonceLife = 60 * time.Second
 
+	// UserCodeLife is the time to type a user code: the seed of phishing is a
+	// long-lived code (RFC 8628 §5.4, RFC 10027).
+	UserCodeLife = 5 * time.Minute
+
+	// DeviceCodeLife is the whole device authorization's: after the code is
+	// typed the portal may be slow.
+	DeviceCodeLife = 20 * time.Minute
+
 	// SessionLife: the browser's cookie at the server. Signing in again is
 	// cheap; a forgotten session on a shared browser is not.
 	SessionLife = 8 * time.Hour
@@ -60,3 +68,22 @@ type Lifetimes struct {
 func DefaultLifetimes() Lifetimes {
 	return Lifetimes{Access: AccessTokenLife, Idle: RefreshIdleLife, Grant: GrantLife}
 }
+
+// How polls are paced (RFC 8628 §3.5).
+const (
+	// PollInterval is offered when the server has little to do.
+	PollInterval = 5 * time.Second
+
+	// SlowDownStep is what slow_down adds, for good.
+	SlowDownStep = 5 * time.Second
+
+	// MaxPollInterval: a person who has pressed Allow does not wait longer.
+	MaxPollInterval = 60 * time.Second
+
+	// PollJitter is forgiven: timers and networks are not exact.
+	PollJitter = time.Second
+
+	// MaxRefusedPolls in a row are answered slow_down; a tool that goes on is
+	// denied. A conforming one waits at least the interval after the first.
+	MaxRefusedPolls = 20
+)

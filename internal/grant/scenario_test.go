@@ -63,6 +63,8 @@ type world struct {
 	env   Env
 	req   Request
 	grant Grant
+	dev   Device
+	pace  Pace
 	salts map[uint32]Salt // by the generation that they derived
 	drawn byte
 }
@@ -143,6 +145,35 @@ func (w *world) play(t *testing.T, words []string) string {
 			Challenge: get("verifier", "S256"), Thumbprint: get("key", "K"), Installation: "ins_1", Bearer: get("bearer", "no") == "yes",
 			FirstRefresh: func(id.Raw) Hash { return token(0, Salt{}) },
 		})
+	case "device":
+		w.dev = sampleDevice(w.env.Now, get("key", "K"))
+		return "pending"
+	case "type":
+		return w.device(TypeCode{Session: ses, Binding: bind})
+	case "approve-device":
+		return w.device(ApproveDevice{
+			Session: ses, Binding: bind, Installation: get("by", ""), Subject: get("person", "acc_p"),
+			Scope: strings.Split(get("scope", "read,write"), ","), AuthTime: w.env.Now,
+		})
+	case "deny-device":
+		return w.device(DenyDevice{Session: ses, Binding: bind, Installation: get("by", ""), Subject: "acc_p"})
+	case "collect":
+		return w.device(Collect{
+			Client: get("client", "cli"), Thumbprint: get("key", "K"), Installation: "ins_1", Bearer: get("bearer", "no") == "yes",
+			FirstRefresh: func(_ id.Raw, salt Salt) Hash { return token(0, salt) },
+			Unused:       w.grant.Status == Active && w.grant.Generation == 0,
+		})
+	case "abandon":
+		return w.device(Abandon{Client: get("client", "cli"), Thumbprint: get("key", "K"), Reason: "cancelled"})
+	case "device-time":
+		return w.device(LapseDevice{})
+	case "pace":
+		w.pace = Pace{Interval: PollInterval}
+		return "5s"
+	case "poll":
+		var a PollAnswer
+		w.pace, a = w.pace.Poll(w.env.Now)
+		return fmt.Sprintf("%s %s", w.pace.Interval, [...]string{"accepted", "slow_down", "denied"}[a])
 	case "refresh":
 		return w.refresh(t, get)
 	case "revoke":
@@ -191,6 +222,31 @@ func (w *world) request(e RequestEvent) string {
 	return say(string(next.Status), effects, err)
 }
 
+func (w *world) device(e DeviceEvent) string {
+	next, effects, err := StepDevice(w.dev, e, w.env)
+	w.dev = next
+	for _, eff := range effects {
+		switch eff := eff.(type) {
+		case NewGrant:
+			w.grant = eff.Grant
+			w.salts[0] = next.Salt
+		case Collected:
+			if token(0, next.Salt) != w.grant.Current {
+				return "ANOTHER refresh token than before"
+			}
+		}
+	}
+	return say(string(next.Status), effects, err)
+}
+
+func sampleDevice(now time.Time, key string) Device {
+	return Device{
+		Tenant: "default", ID: "dev_1", Status: Pending, Client: "cli", Scope: []string{"read", "write"},
+		Resource: "https://api.example.test", Thumbprint: key, CodeHash: h("code"), UserHash: h("user"), Refresh: true,
+		Lifetimes: DefaultLifetimes(), Interval: PollInterval, CreatedAt: now, TypeBy: now.Add(UserCodeLife), ExpiresAt: now.Add(DeviceCodeLife),
+	}
+}
+
 func (w *world) family(e GrantEvent) string {
 	before := w.grant.Generation
 	next, effects, err := StepGrant(w.grant, e, w.env)
@@ -214,6 +270,8 @@ func say(state string, effects []Effect, err error) string {
 				s += "(" + string(e.Reason) + ")"
 			}
 			out = append(out, s)
+		case Collected:
+			out = append(out, "AGAIN")
 		case IssueToken:
 			out = append(out, "TOKEN["+strings.Join(e.Token.Scope, ",")+"]")
 		}
@@ -223,7 +281,7 @@ func say(state string, effects []Effect, err error) string {
 
 func answerName(err error) string {
 	for name, e := range map[string]error{
-		"EXPIRED": ErrExpired, "NOT-PENDING": ErrNotPending, "NOT-APPROVED": ErrNotApproved, "NOT-OPENED": ErrNotOpened,
+		"EXPIRED": ErrExpired, "PENDING": ErrPending, "DENIED": ErrDenied, "NOT-PENDING": ErrNotPending, "NOT-APPROVED": ErrNotApproved, "NOT-OPENED": ErrNotOpened,
 		"OTHER-BROWSER": ErrForeignSession, "SCOPE": ErrScope, "RESOURCE": ErrResource, "HANDSHAKE-FIRST": ErrHandshake,
 		"NO-HANDSHAKE": ErrNoHandshake, "LATE": ErrHandshakeLate, "WRONG-ANSWER": ErrHandshakeWrong, "HAS-CODE": ErrCodeIssued,
 		"OTHER-CLIENT": ErrCodeForeign, "REDIRECT": ErrCodeRedirect, "VERIFIER": ErrCodeVerifier, "CODE-KEY": ErrCodeKey,

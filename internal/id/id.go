@@ -18,6 +18,7 @@ type Prefix string
 // The closed list of prefixes. A new one is a decision (ADR 0001).
 const (
 	Request      Prefix = "req" // authorization request (RFC 9126)
+	Device       Prefix = "dev" // device authorization (RFC 8628)
 	Grant        Prefix = "grt" // grant
 	Installation Prefix = "ins" // one agent on one machine
 	Session      Prefix = "ses" // browser session

@@ -85,5 +85,15 @@ func Catalogue() []Problem {
 		{InsufficientAuthTime, "insufficient_user_authentication", 401, exitNoLogin, "The sign-in is too old for this", "Sign in again"},
 		{RateLimited, "temporarily_unavailable", 429, exitFailed, "Too many requests", "Wait as long as Retry-After says"},
 		{UnsupportedRequestJWTs, "request_not_supported", 400, exitFailed, "Request objects are not taken here", "Push the request as plain parameters (RFC 9126)"},
+
+		{DevicePending, "authorization_pending", 400, exitFailed, "The person has not decided yet", "Ask again after the interval"},
+		{DeviceSlowDown, "slow_down", 400, exitFailed, "The tool asks too often", "Wait 5 seconds longer between two polls from now on"},
+		{DeviceDenied, "access_denied", 400, exitDenied, "The person denied the login, or it was cancelled", "Ask the person, then start again"},
+		{DeviceHammered, "access_denied", 400, exitDenied, "The tool went on asking too often in spite of every slow_down; the login has been ended", "Have the tool mended, then start again"},
+		{DeviceExpired, "expired_token", 400, exitExpired, "The login took too long", "Start the login again"},
+		{DeviceUnknown, "invalid_grant", 400, exitExpired, "The device code is not known here, or was used", "Start the login again"},
+		{UserCodeWrong, "access_denied", 400, exitDenied, "There is no login with this code, or it is over", "Compare the code with what the tool shows, or start the login again"},
+		{UserCodeLimit, "access_denied", 429, exitDenied, "Too many codes were tried", "Wait a while, then try again"},
+		{DevicePolicy, "access_denied", 403, exitDenied, "This server does not allow a login that was started in this way from there", "Log in on the computer itself, or ask the administrator of the server"},
 	}
 }

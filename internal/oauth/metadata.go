@@ -51,6 +51,8 @@ const (
 	PathIntrospect  = "/oauth/introspect"
 	PathJWKS        = "/oauth/jwks"
 	PathRevocations = "/oauth/revocations"
+	PathDevice      = "/oauth/device_authorization"
+	PathVerify      = "/device" // where a person types a user code
 	PathHandshake   = "/oauth/handshake"
 	PathAPI         = "/api/v1"
 
@@ -179,6 +181,24 @@ func (TokenResponse) String() string { return "[token response]" }
 
 // GoString redacts.
 func (TokenResponse) GoString() string { return "[token response]" }
+
+// DeviceResponse is RFC 8628 §3.2's. There is no verification_uri_complete: a
+// code that is typed is looked at (RFC 10027).
+type DeviceResponse struct {
+	DeviceCode      string `json:"device_code"`
+	UserCode        string `json:"user_code"`
+	VerificationURI string `json:"verification_uri"`
+	ExpiresIn       int64  `json:"expires_in"` // seconds, of all
+	Interval        int64  `json:"interval"`   // seconds
+	// TypeWithin is ours: seconds in which the user code must be typed.
+	TypeWithin int64 `json:"user_code_expires_in,omitempty"`
+}
+
+// String redacts.
+func (DeviceResponse) String() string { return "[device response]" }
+
+// GoString redacts.
+func (DeviceResponse) GoString() string { return "[device response]" }
 
 // Introspection is RFC 7662 §2.2's. An inactive token's has only Active.
 type Introspection struct {

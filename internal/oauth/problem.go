@@ -83,6 +83,16 @@ const (
 	InsufficientAuthTime   Code = "insufficient_authentication"
 	RateLimited            Code = "rate_limited"
 	UnsupportedRequestJWTs Code = "request_not_supported"
+
+	DevicePending  Code = "device_pending"
+	DeviceSlowDown Code = "device_slow_down"
+	DeviceDenied   Code = "device_denied"
+	DeviceHammered Code = "device_hammered"
+	DeviceExpired  Code = "device_expired"
+	DeviceUnknown  Code = "device_unknown"
+	UserCodeWrong  Code = "user_code_wrong"
+	UserCodeLimit  Code = "user_code_limit"
+	DevicePolicy   Code = "device_policy"
 )
 
 // Problem is one row of the catalogue.

@@ -79,8 +79,12 @@ func (s Salt) IsZero() bool { return s == Salt{} }
 // and salt give the same successor; without the salt nobody can derive it, not
 // even who still holds the presented token.
 func Successor(key Key, tenant string, presented Value, h RefreshHandle, salt Salt) Value {
-	next := RefreshHandle{Grant: h.Grant, Generation: h.Generation + 1}
-	m := hmac.New(sha256.New, []byte(presented.s))
+	return derive(key, tenant, presented, RefreshHandle{Grant: h.Grant, Generation: h.Generation + 1}, salt)
+}
+
+// derive makes the refresh token of a handle from an earlier secret and a salt.
+func derive(key Key, tenant string, from Value, next RefreshHandle, salt Salt) Value {
+	m := hmac.New(sha256.New, []byte(from.s))
 	_, _ = io.WriteString(m, derivDomain)
 	_, _ = io.WriteString(m, tenant)
 	_, _ = m.Write([]byte{0})

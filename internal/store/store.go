@@ -57,6 +57,7 @@ type Versioned[T any] struct {
 type Change struct {
 	Requests      []Versioned[grant.Request]
 	Grants        []Versioned[grant.Grant]
+	Devices       []Versioned[grant.Device]
 	RevokedTokens []grant.RevokedToken
 	Accounts      []Versioned[Account]
 	Sessions      []Versioned[Session]
@@ -68,7 +69,7 @@ type Change struct {
 
 // IsEmpty reports whether there is nothing to commit.
 func (c Change) IsEmpty() bool {
-	return len(c.Requests)+len(c.Grants)+len(c.RevokedTokens)+len(c.Accounts)+len(c.Sessions)+
+	return len(c.Requests)+len(c.Grants)+len(c.Devices)+len(c.RevokedTokens)+len(c.Accounts)+len(c.Sessions)+
 		len(c.Installations)+len(c.Entries)+len(c.Keys)+len(c.Records) == 0
 }
 
@@ -90,6 +91,20 @@ type Requests interface {
 	// PruneRequests drops requests that ended, or were to end, before t. It
 	// keeps at most what a code's reuse must still find.
 	PruneRequests(ctx context.Context, tenant string, t time.Time) (int, error)
+}
+
+// Devices reads device authorizations (RFC 8628). They are durable from their
+// start: a restart between start and poll loses none.
+type Devices interface {
+	// DeviceByCode finds one by the hash of its device code. It is read at every
+	// poll and must be cheap.
+	DeviceByCode(ctx context.Context, tenant string, code grant.Hash) (Versioned[grant.Device], error)
+	// DeviceByUserCode finds the newest one with that user code's hash.
+	DeviceByUserCode(ctx context.Context, tenant string, user grant.Hash) (Versioned[grant.Device], error)
+	// PendingDevices counts those that could still be polled at t.
+	PendingDevices(ctx context.Context, tenant string, t time.Time) (int, error)
+	// PruneDevices drops those that ended, or were to end, before t.
+	PruneDevices(ctx context.Context, tenant string, t time.Time) (int, error)
 }
 
 // Grants reads grants.
@@ -236,6 +251,7 @@ type SealedKey struct {
 type Store interface {
 	Committer
 	Requests
+	Devices
 	Grants
 	People
 	Registry
