@@ -64,6 +64,8 @@ type Server struct {
 	assertions *dpop.MemoryReplays
 	pending    *pendingRequests
 	feed       *revocations
+	polls      *polls
+	guesses    *guesses
 	turns      turns
 }
 
@@ -79,6 +81,8 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		headers:    jws.NewHeaderCache(maxHeaders),
 		assertions: dpop.NewMemoryReplays(maxAssertions),
 		pending:    newPendingRequests(),
+		polls:      newPolls(),
+		guesses:    newGuesses(),
 		turns:      turns{seed: maphash.MakeSeed()},
 	}
 	s.keys.Store(o.Keys)

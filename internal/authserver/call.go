@@ -17,6 +17,10 @@ type Call struct {
 	Method        string
 	URL           string // of the endpoint, as the metadata names it
 	Address       string // of the caller
+
+	// Wait is how long the client is ready to wait for an answer (RFC 7240 §4.3,
+	// Prefer: wait).
+	Wait time.Duration
 }
 
 // client finds who calls (RFC 6749 §2.3, §3.2.1). All clients are public so

@@ -29,4 +29,11 @@ const (
 
 	// revokeBatch is how many grants are revoked in one transaction.
 	revokeBatch = 500
+
+	// maxWaiting polls are held open for their decision at once; others are
+	// answered authorization_pending and come again (Prefer: wait).
+	maxWaiting = 20_000
+
+	// MaxWait is how long one poll is held open.
+	MaxWait = 25 * time.Second
 )

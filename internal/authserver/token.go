@@ -29,7 +29,7 @@ func (s *Server) Token(ctx context.Context, c Call) (oauth.TokenResponse, error)
 		return oauth.TokenResponse{}, err
 	}
 	switch kind {
-	case oauth.GrantAuthorizationCode, oauth.GrantRefreshToken:
+	case oauth.GrantAuthorizationCode, oauth.GrantRefreshToken, oauth.GrantDeviceCode:
 	default:
 		return oauth.TokenResponse{}, oauth.FailParam(oauth.UnsupportedGrantType, "grant_type")
 	}
@@ -40,8 +40,11 @@ func (s *Server) Token(ctx context.Context, c Call) (oauth.TokenResponse, error)
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	if kind == oauth.GrantRefreshToken {
+	switch kind {
+	case oauth.GrantRefreshToken:
 		return s.refresh(ctx, c.Params, client, p)
+	case oauth.GrantDeviceCode:
+		return s.pollDevice(ctx, c.Params, client, p, min(c.Wait, MaxWait))
 	}
 	return s.redeem(ctx, c.Params, client, p)
 }
@@ -86,7 +89,7 @@ func (s *Server) redeemOnce(ctx context.Context, p oauth.Params, client *Client,
 	}
 	env := s.env()
 	var change store.Change
-	installation, err := s.installation(ctx, &change, r.Value, proof.Thumbprint)
+	installation, err := s.installation(ctx, &change, r.Value.Subject, r.Value.Facts, proof.Thumbprint)
 	if err != nil {
 		return none, err
 	}
@@ -117,7 +120,7 @@ func (s *Server) redeemOnce(ctx context.Context, p oauth.Params, client *Client,
 	if refused != nil {
 		return none, redeemProblem(refused)
 	}
-	return s.answerRedeem(ctx, client, r.Value, effects, first, env)
+	return s.answerLogin(ctx, client, r.Value.Nonce, effects, first, env)
 }
 
 // redeemProblem names an expired code as such.
@@ -151,26 +154,27 @@ func (s *Server) revokeAll(ctx context.Context, c *store.Change, effects []grant
 }
 
 // installation finds or makes the installation of a proof key.
-func (s *Server) installation(ctx context.Context, c *store.Change, r grant.Request, thumbprint string) (string, error) {
+func (s *Server) installation(ctx context.Context, c *store.Change, subject string, facts event.Facts, thumbprint string) (string, error) {
 	if thumbprint == "" {
 		return "", nil
 	}
 	now := s.Now()
-	v, err := s.store.InstallationByKey(ctx, s.tenant, r.Subject, thumbprint)
+	v, err := s.store.InstallationByKey(ctx, s.tenant, subject, thumbprint)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		v = store.Versioned[store.Installation]{Value: store.Installation{
-			ID: id.New(id.Installation, now, s.draw10()), Subject: r.Subject, Thumbprint: thumbprint, FirstSeen: now,
+			ID: id.New(id.Installation, now, s.draw10()), Subject: subject, Thumbprint: thumbprint, FirstSeen: now,
 		}}
 	case err != nil:
 		return "", problem(err)
 	}
-	v.Value.Facts, v.Value.LastSeen = r.Facts, now
+	v.Value.Facts, v.Value.LastSeen = facts, now
 	c.Installations = append(c.Installations, v)
 	return v.Value.ID, nil
 }
 
-func (s *Server) answerRedeem(ctx context.Context, client *Client, r grant.Request, effects []grant.Effect, first secret.Value, env grant.Env) (oauth.TokenResponse, error) {
+// answerLogin answers what made a grant: its first tokens.
+func (s *Server) answerLogin(ctx context.Context, client *Client, nonce string, effects []grant.Effect, first secret.Value, env grant.Env) (oauth.TokenResponse, error) {
 	var g grant.Grant
 	var t grant.AccessToken
 	for _, e := range effects {
@@ -191,7 +195,7 @@ func (s *Server) answerRedeem(ctx context.Context, client *Client, r grant.Reque
 	out.GrantExpires = g.EndsAt.Unix()
 	for _, sc := range t.Scope {
 		if sc == oauth.ScopeOpenID {
-			out.IDToken, err = s.idToken(ctx, client, r, g, env)
+			out.IDToken, err = s.idToken(ctx, client, nonce, g, env)
 		}
 	}
 	return out, err
@@ -224,13 +228,13 @@ func (s *Server) mint(t grant.AccessToken, env grant.Env) (oauth.TokenResponse, 
 }
 
 // idToken says who signed in (OIDC Core §2).
-func (s *Server) idToken(ctx context.Context, client *Client, r grant.Request, g grant.Grant, env grant.Env) (string, error) {
+func (s *Server) idToken(ctx context.Context, client *Client, nonce string, g grant.Grant, env grant.Env) (string, error) {
 	key, err := s.Keys().Signer(client.IDTokenAlg, env.Now)
 	if err != nil {
 		return "", problem(err)
 	}
 	claims := token.IDClaims{
-		Issuer: s.issuer, Subject: g.Subject, Audience: client.ID, Nonce: r.Nonce, ACR: g.ACR, GrantID: g.ID,
+		Issuer: s.issuer, Subject: g.Subject, Audience: client.ID, Nonce: nonce, ACR: g.ACR, GrantID: g.ID,
 		IssuedAt: env.Now, ExpiresAt: env.Now.Add(grant.IDTokenLife), AuthTime: g.AuthTime,
 	}
 	for _, sc := range g.Scope {

@@ -157,8 +157,7 @@ func lapseDevice(s Device, env Env) (Device, []Effect, bool) {
 	switch {
 	case s.Status == Expired:
 		return s, nil, true
-	case s.Status == Pending && s.TypedAt.IsZero() && !env.Now.Before(s.TypeBy),
-		(s.Status == Pending || s.Status == Approved) && !env.Now.Before(s.ExpiresAt):
+	case (s.Status == Pending || s.Status == Approved) && !env.Now.Before(s.Deadline()):
 		s.Status = Expired
 		return s, []Effect{s.record(event.DeviceExpired, env)}, true
 	}
@@ -230,21 +229,38 @@ func stepDenyDevice(s Device, e DenyDevice, env Env) (Device, []Effect, error) {
 	return s, []Effect{s.record(event.DeviceDenied, env)}, nil
 }
 
-// holds reports whether a poll is by the tool that started this.
-func (s Device) holds(client, thumbprint string) error {
+// Holder is the tool that a device authorization belongs to.
+type Holder struct {
+	Client     string
+	Thumbprint string // of its proof key; empty until one is bound
+}
+
+// Holder gives the tool that started it.
+func (s Device) Holder() Holder { return Holder{s.Client, s.Thumbprint} }
+
+// Check reports whether a poll is by that tool.
+func (h Holder) Check(client, thumbprint string) error {
 	switch {
-	case client != s.Client:
+	case client != h.Client:
 		return ErrCodeForeign
-	case s.Thumbprint != "" && thumbprint == "":
+	case h.Thumbprint != "" && thumbprint == "":
 		return ErrProofRequired
-	case s.Thumbprint != "" && thumbprint != s.Thumbprint:
+	case h.Thumbprint != "" && thumbprint != h.Thumbprint:
 		return ErrCodeKey
 	}
 	return nil
 }
 
+// Deadline is when a pending device authorization ends, as it stands.
+func (s Device) Deadline() time.Time {
+	if s.Status == Pending && s.TypedAt.IsZero() && s.TypeBy.Before(s.ExpiresAt) {
+		return s.TypeBy
+	}
+	return s.ExpiresAt
+}
+
 func stepCollect(s Device, e Collect, env Env) (Device, []Effect, error) {
-	if err := s.holds(e.Client, e.Thumbprint); err != nil {
+	if err := s.Holder().Check(e.Client, e.Thumbprint); err != nil {
 		return s, nil, err
 	}
 	if e.Thumbprint == "" && !e.Bearer {
@@ -291,7 +307,7 @@ func (s Device) redeem(e Collect, env Env) (Device, []Effect, error) {
 }
 
 func stepAbandon(s Device, e Abandon, env Env) (Device, []Effect, error) {
-	if err := s.holds(e.Client, e.Thumbprint); err != nil {
+	if err := s.Holder().Check(e.Client, e.Thumbprint); err != nil {
 		return s, nil, err
 	}
 	if s.Status != Pending {
@@ -301,6 +317,13 @@ func stepAbandon(s Device, e Abandon, env Env) (Device, []Effect, error) {
 	r := s.record(event.DeviceDenied, env)
 	r.Reason = e.Reason
 	return s, []Effect{r}, nil
+}
+
+// Started is the audit record of its making.
+func (s Device) Started() event.Record {
+	r := s.record(event.DeviceStarted, Env{Now: s.CreatedAt}).Record
+	r.Scope, r.Until = strings.Join(s.Scope, " "), s.ExpiresAt
+	return r
 }
 
 // record starts an audit record about the device authorization.

@@ -77,11 +77,20 @@ const (
 	// SlowDownStep is what slow_down adds, for good.
 	SlowDownStep = 5 * time.Second
 
-	// MaxPollInterval: a person who has pressed Allow does not wait longer.
+	// MaxPollInterval is where slow_down ends, unless more was offered.
 	MaxPollInterval = 60 * time.Second
 
 	// PollJitter is forgiven: timers and networks are not exact.
 	PollJitter = time.Second
+
+	// PollsPerSecond is what all pending tools together are let poll. One core
+	// answers several times as many (make bench).
+	PollsPerSecond = 2000
+
+	// MaxOfferedInterval: a person who has pressed Allow waits that long at most,
+	// under a load of more than half a million waiting tools. Tools that wait in
+	// one request (Prefer: wait) hear at once all the same.
+	MaxOfferedInterval = 5 * time.Minute
 
 	// MaxRefusedPolls in a row are answered slow_down; a tool that goes on is
 	// denied. A conforming one waits at least the interval after the first.

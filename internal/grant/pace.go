@@ -32,10 +32,20 @@ func (p Pace) Poll(now time.Time) (Pace, PollAnswer) {
 	}
 	p.Refused++
 	if !p.Raised {
-		p.Interval, p.Raised = min(p.Interval+SlowDownStep, MaxPollInterval), true
+		p.Interval, p.Raised = max(p.Interval, min(p.Interval+SlowDownStep, MaxPollInterval)), true
 	}
 	if p.Refused > MaxRefusedPolls {
 		return p, PollDenied
 	}
 	return p, PollSlowDown
+}
+
+// OfferInterval is the interval that a new device authorization is offered when
+// so many are pending: as long as it must be for all of them together to poll no
+// more than PollsPerSecond, so that a million waiting tools cannot drown the
+// server. It shrinks again with their number.
+func OfferInterval(pending int) time.Duration {
+	d := time.Duration(pending) * time.Second / PollsPerSecond
+	d = (d + time.Second - 1).Truncate(time.Second)
+	return min(max(d, PollInterval), MaxOfferedInterval)
 }
