@@ -105,6 +105,16 @@ func DeviceBindingName(handle string) string {
 	return bindingName(h)
 }
 
+// TypedBindingName is the name of the cookie that comes with a user code typed
+// again in the same browser.
+func (s *Server) TypedBindingName(typed string) string {
+	code, err := secret.ReadUserCode(typed)
+	if err != nil {
+		return ""
+	}
+	return bindingName(grant.Hash(secret.UserCodeHash(code)))
+}
+
 // DeviceView is what the consent page shows of a device authorization.
 type DeviceView struct {
 	View

@@ -14,6 +14,7 @@ type SignIn struct {
 	ClientID   string // empty at /me
 	ClientName string
 	RequestURI string
+	Device     string // handle of a device authorization, on the way to its page
 	Token      string // the form's
 	Email      string // filled in
 	Problem    string // why the last attempt failed; empty: none was made
@@ -27,6 +28,8 @@ func (s *Site) SignIn(w io.Writer, p SignIn) error {
 // Consent is the consent page.
 type Consent struct {
 	View    authserver.View
+	Device  string // handle of a device authorization; empty: an authorization request
+	Confirm bool   // the second step, when the browser is elsewhere than the device
 	Token   string // the form's
 	Address string // where this browser is
 	Now     time.Time
@@ -50,6 +53,29 @@ func (c Consent) Told() bool {
 // the browser's.
 func (c Consent) Elsewhere() bool {
 	return c.View.Facts.Address != "" && c.Address != "" && c.View.Facts.Address != c.Address
+}
+
+// Code is the page where a person types a user code (RFC 8628 §3.3).
+type Code struct {
+	Token   string
+	Problem string
+}
+
+// Code writes the page.
+func (s *Site) Code(w io.Writer, p Code) error {
+	return s.render(w, "code", "Connect a device", p)
+}
+
+// DeviceDone is the last page of a device login in the browser.
+type DeviceDone struct{ Allowed bool }
+
+// DeviceDone writes the page.
+func (s *Site) DeviceDone(w io.Writer, p DeviceDone) error {
+	title := "Denied"
+	if p.Allowed {
+		title = "Allowed"
+	}
+	return s.render(w, "devicedone", title, p)
 }
 
 // Post is the page that carries an answer to the tool's listener: the script

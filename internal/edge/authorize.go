@@ -81,7 +81,7 @@ func (h *Handler) ask(w *answer, r *http.Request, clientID, requestURI string) e
 }
 
 func (h *Handler) showSignIn(w *answer, status int, b authserver.Browser, p console.SignIn) error {
-	p.Token = h.server.FormToken(b, signInPurpose(p.RequestURI))
+	p.Token = h.server.FormToken(b, signInPurpose(p.RequestURI+p.Device))
 	return w.html(status, func(out io.Writer) error { return h.site.SignIn(out, p) })
 }
 
@@ -90,7 +90,7 @@ func (h *Handler) signIn(w *answer, r *http.Request) error {
 	if err := h.limited(h.limits.signIn, h.address(r)); err != nil {
 		return err
 	}
-	p, b, err := h.submitted(w, r, func(p oauth.Params) string { return signInPurpose(p.Get("request_uri")) }, requestBinding)
+	p, b, err := h.submitted(w, r, func(p oauth.Params) string { return signInPurpose(p.Get("request_uri") + p.Get("device")) }, requestBinding)
 	if err != nil {
 		return err
 	}
@@ -104,16 +104,19 @@ func (h *Handler) signIn(w *answer, r *http.Request) error {
 		b.Session = out.Session
 	}
 	if err != nil {
-		return h.signInAgain(w, in, b, err)
+		return h.signInAgain(w, in, p.Get("device"), b, err)
 	}
-	if in.RequestURI == "" {
+	switch {
+	case p.Get("device") != "":
+		return w.seeOther(h.deviceURL(p.Get("device")))
+	case in.RequestURI == "":
 		return w.seeOther(h.issuer + pathMe)
 	}
 	return w.seeOther(h.requestURL(in.ClientID, in.RequestURI))
 }
 
 // signInAgain shows the form again after a wrong password or too many of them.
-func (h *Handler) signInAgain(w *answer, in authserver.SignIn, b authserver.Browser, err error) error {
+func (h *Handler) signInAgain(w *answer, in authserver.SignIn, device string, b authserver.Browser, err error) error {
 	if !errors.Is(err, oauth.Fail(oauth.SignInFailed)) && !errors.Is(err, oauth.Fail(oauth.SignInLimited)) {
 		return err
 	}
@@ -121,7 +124,7 @@ func (h *Handler) signInAgain(w *answer, in authserver.SignIn, b authserver.Brow
 	if status == http.StatusUnauthorized {
 		status = http.StatusForbidden
 	}
-	page := console.SignIn{ClientID: in.ClientID, RequestURI: in.RequestURI, Email: in.Email, Problem: doc.Description}
+	page := console.SignIn{ClientID: in.ClientID, RequestURI: in.RequestURI, Email: in.Email, Problem: doc.Description, Device: device}
 	if in.RequestURI != "" {
 		c, err := h.server.Registry().Client(in.ClientID)
 		if err != nil {

@@ -87,6 +87,7 @@ func (h *Handler) routes() {
 
 	h.direct(oauth.PathPAR, h.push)
 	h.direct(oauth.PathToken, h.token)
+	h.direct(oauth.PathDevice, h.deviceAuthorization)
 	h.direct(oauth.PathRevoke, h.revoke)
 	h.direct(oauth.PathIntrospect, h.introspect)
 	h.direct(oauth.PathRevocations, h.revocations)
@@ -95,6 +96,8 @@ func (h *Handler) routes() {
 	h.page(pathSignIn, methods{http.MethodPost: h.signIn})
 	h.page(pathConsent, methods{http.MethodPost: h.consent})
 	h.page(oauth.PathHandshake, methods{http.MethodGet: h.handshake, http.MethodPost: h.tryAgain})
+	h.page(oauth.PathVerify, methods{http.MethodGet: h.device, http.MethodHead: h.device, http.MethodPost: h.typeCode})
+	h.page(pathDeviceDecide, methods{http.MethodPost: h.decideDevice})
 	h.page(pathMe, methods{http.MethodGet: h.me, http.MethodHead: h.me})
 	h.page(pathMeRevoke, methods{http.MethodPost: h.meRevoke})
 	h.page(pathMeDisown, methods{http.MethodPost: h.meDisown})

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/keytether/keytether/internal/oauth"
 )
@@ -31,6 +32,10 @@ func (h *Handler) token(w *answer, r *http.Request) error {
 	c, err := h.call(w, r, h.tokenURL)
 	if err != nil {
 		return err
+	}
+	c.Wait = wanted(r.Header)
+	if c.Wait > 0 { // the answer may come later than others'
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(c.Wait + writeTime))
 	}
 	out, err := h.server.Token(r.Context(), c)
 	if err != nil {

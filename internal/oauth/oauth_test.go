@@ -300,7 +300,7 @@ func TestMetadataURL(t *testing.T) {
 // Invariant: CF-5a
 func TestMetadataOffersNoWeakGrant(t *testing.T) {
 	m := MetadataFor("https://auth.test", nil)
-	if !slices.Equal(m.ResponseTypesSupported, []string{"code"}) || !slices.Equal(m.GrantTypesSupported, []string{"authorization_code", "refresh_token"}) {
+	if !slices.Equal(m.ResponseTypesSupported, []string{"code"}) || !slices.Equal(m.GrantTypesSupported, []string{"authorization_code", "refresh_token", GrantDeviceCode}) {
 		t.Errorf("%v %v", m.ResponseTypesSupported, m.GrantTypesSupported)
 	}
 }

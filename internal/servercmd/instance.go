@@ -15,6 +15,7 @@ import (
 	"github.com/keytether/keytether/internal/config"
 	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/identity"
+	"github.com/keytether/keytether/internal/oauth"
 	"github.com/keytether/keytether/internal/sequencer"
 	"github.com/keytether/keytether/internal/signer"
 	"github.com/keytether/keytether/internal/store"
@@ -173,7 +174,7 @@ func registry(cfg *config.Config) *authserver.Registry {
 	var clients []*authserver.Client
 	for _, c := range cfg.Clients {
 		clients = append(clients, &authserver.Client{
-			ID: c.ID, Name: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.Grants,
+			ID: c.ID, Name: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: grantTypes(c.Grants),
 			DefaultResource: c.DefaultResource, DefaultScopes: c.DefaultScopes, Scopes: c.Scopes, Resources: c.Resources,
 			DPoPRequired: c.DPoP == config.Required, Handshake: c.Handshake == config.Required,
 			PARRequired: c.PAR == config.Required || c.Handshake == config.Required, ResponseModes: c.ResponseModes,
@@ -193,6 +194,17 @@ func registry(cfg *config.Config) *authserver.Registry {
 		resources = append(resources, res)
 	}
 	return authserver.NewRegistry(clients, resources)
+}
+
+// grantTypes gives the wire's names: the device grant's is a URN (RFC 8628 §3.4).
+func grantTypes(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		if out[i] = n; n == config.GrantDevice {
+			out[i] = oauth.GrantDeviceCode
+		}
+	}
+	return out
 }
 
 func lifetimes(l config.Lifetimes) grant.Lifetimes {

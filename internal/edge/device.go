@@ -1,0 +1,165 @@
+package edge
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/keytether/keytether/internal/authserver"
+	"github.com/keytether/keytether/internal/console"
+	"github.com/keytether/keytether/internal/oauth"
+)
+
+const (
+	pathDeviceDecide = "/device/decide"
+
+	typePurpose = "type a user code"
+)
+
+func decidePurpose(handle string) string  { return "decide device " + handle }
+func confirmPurpose(handle string) string { return "confirm device " + handle }
+func deviceBinding(p oauth.Params) string { return authserver.DeviceBindingName(p.Get("device")) }
+
+// deviceAuthorization is the device authorization endpoint (RFC 8628 §3.1).
+func (h *Handler) deviceAuthorization(w *answer, r *http.Request) error {
+	w.Header()[headerDPoPNonce] = []string{h.server.Nonce()}
+	from := h.address(r)
+	if err := h.limited(h.limits.push, from); err != nil {
+		return err
+	}
+	c, err := h.call(w, r, h.issuer+oauth.PathDevice)
+	if err != nil {
+		return err
+	}
+	c.Address = from.String()
+	out, err := h.server.StartDevice(r.Context(), c)
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, out)
+}
+
+// wanted reads how long a client is ready to wait (RFC 7240 §4.3): Prefer: wait=N.
+func wanted(head http.Header) time.Duration {
+	for _, line := range head["Prefer"] {
+		for pref := range strings.SplitSeq(line, ",") {
+			name, value, _ := strings.Cut(strings.TrimSpace(pref), "=")
+			if !strings.EqualFold(name, "wait") {
+				continue
+			}
+			n, err := strconv.Atoi(strings.Trim(value, `"`))
+			if err != nil || n < 0 {
+				return 0
+			}
+			return time.Duration(min(n, 60)) * time.Second
+		}
+	}
+	return 0
+}
+
+// device shows the page where a person types a user code, or, once it is typed,
+// asks to sign in or to decide. A user code in the query is not taken: one that
+// is typed is looked at (RFC 10027).
+func (h *Handler) device(w *answer, r *http.Request) error {
+	p, err := oauth.ParseParams(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	if !p.Has("device") {
+		return h.showCode(w, http.StatusOK, h.browser(w, r, ""), "")
+	}
+	b := h.browser(w, r, deviceBinding(p))
+	v, err := h.server.ViewDevice(r.Context(), p.Get("device"), b)
+	if err != nil {
+		return err
+	}
+	if v.Person == nil {
+		return h.showSignIn(w, http.StatusOK, b, console.SignIn{ClientName: v.Client.Name, Device: v.Handle})
+	}
+	return h.showDevice(w, b, v, false)
+}
+
+func (h *Handler) showCode(w *answer, status int, b authserver.Browser, problem string) error {
+	page := console.Code{Token: h.server.FormToken(b, typePurpose), Problem: problem}
+	return w.html(status, func(out io.Writer) error { return h.site.Code(out, page) })
+}
+
+// showDevice asks the person to decide; confirm is the second step.
+func (h *Handler) showDevice(w *answer, b authserver.Browser, v authserver.DeviceView, confirm bool) error {
+	purpose := decidePurpose(v.Handle)
+	if confirm {
+		purpose = confirmPurpose(v.Handle)
+	}
+	page := console.Consent{
+		View: v.View, Device: v.Handle, Confirm: confirm, Token: h.server.FormToken(b, purpose), Address: b.Address, Now: h.server.Now(),
+	}
+	return w.html(http.StatusOK, func(out io.Writer) error { return h.site.Consent(out, page) })
+}
+
+// typeCode takes a user code.
+func (h *Handler) typeCode(w *answer, r *http.Request) error {
+	if err := h.limited(h.limits.open, h.address(r)); err != nil {
+		return err
+	}
+	p, b, err := h.submitted(w, r, func(oauth.Params) string { return typePurpose }, nil)
+	if err != nil {
+		return err
+	}
+	b.Binding = h.cookie.read(r, h.cookie.request+h.server.TypedBindingName(p.Get("user_code")))
+	out, err := h.server.TypeDevice(r.Context(), p.Get("user_code"), b)
+	var limit *authserver.CodeLimitError
+	if errors.As(err, &limit) || errors.Is(err, oauth.Fail(oauth.UserCodeWrong)) {
+		status, doc := w.errorHead(err)
+		return h.showCode(w, status, b, doc.Description)
+	}
+	if err != nil {
+		return err
+	}
+	if !out.Session.IsZero() {
+		h.cookie.set(w, h.cookie.session, out.Session, 0)
+	}
+	h.bind(w, out.BindingName, out.Binding)
+	return w.seeOther(h.deviceURL(out.Handle))
+}
+
+func (h *Handler) deviceURL(handle string) string {
+	return h.issuer + oauth.PathVerify + "?device=" + handle
+}
+
+// decideDevice takes Allow or Deny. Elsewhere than the device, Allow takes a
+// second, deliberate step.
+func (h *Handler) decideDevice(w *answer, r *http.Request) error {
+	confirmed := false
+	p, b, err := h.submitted(w, r, func(p oauth.Params) string {
+		if confirmed = p.Get("confirm") == "yes"; confirmed {
+			return confirmPurpose(p.Get("device"))
+		}
+		return decidePurpose(p.Get("device"))
+	}, deviceBinding)
+	if err != nil {
+		return err
+	}
+	d := authserver.DeviceDecision{Handle: p.Get("device"), Confirmed: confirmed}
+	switch p.Get("decision") {
+	case "allow":
+		d.Allow = true
+	case "deny":
+	default:
+		return oauth.FailParam(oauth.BadRequest, "decision")
+	}
+	err = h.server.DecideDevice(r.Context(), d, b)
+	if errors.Is(err, authserver.ErrConfirm) {
+		v, err := h.server.ViewDevice(r.Context(), d.Handle, b)
+		if err != nil {
+			return err
+		}
+		return h.showDevice(w, b, v, true)
+	}
+	if err != nil {
+		return err
+	}
+	return w.html(http.StatusOK, func(out io.Writer) error { return h.site.DeviceDone(out, console.DeviceDone{Allowed: d.Allow}) })
+}
