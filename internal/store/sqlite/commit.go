@@ -78,6 +78,12 @@ func (s *Store) encode(j *job) error {
 	for i := range c.Keys {
 		j.states = append(j.states, encode(nil, &c.Keys[i].Value, keyFields))
 	}
+	for i := range c.Devices {
+		if c.Devices[i].Value.Tenant != j.tenant {
+			return foreign(j.tenant, c.Devices[i].Value.Tenant)
+		}
+		j.states = append(j.states, encode(make([]byte, 0, 512), &c.Devices[i].Value, deviceFields))
+	}
 	for _, r := range c.Records {
 		if r.Tenant != j.tenant {
 			return foreign(j.tenant, r.Tenant)

@@ -124,6 +124,11 @@ func (w *writer) change(j *job) error {
 			return err
 		}
 	}
+	for i := range c.Devices {
+		if err := w.putDevice(j.tenant, &c.Devices[i], next()); err != nil {
+			return err
+		}
+	}
 	for _, r := range c.RevokedTokens {
 		if err := w.revoke(j.tenant, r, revokedAt(c.Records, r.JTI)); err != nil {
 			return err

@@ -263,6 +263,7 @@ func testTenantOfAChange(t *testing.T, s store.Store) {
 	for name, c := range map[string]store.Change{
 		"request": {Requests: fresh(aRequest(1))},
 		"grant":   {Grants: fresh(aGrant(1))},
+		"device":  {Devices: fresh(aDevice(1))},
 		"record":  {Records: []event.Record{record(1)}},
 	} {
 		if err := s.Commit(t.Context(), other, c); err == nil {

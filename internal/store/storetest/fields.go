@@ -84,6 +84,17 @@ func testRoundTrip(t *testing.T, s store.Store) {
 			return s.Commit(ctx, tenant, store.Change{Grants: v})
 		}, func() (store.Versioned[grant.Grant], error) { return s.Grant(ctx, tenant, key) })
 
+		roundTrip(rt, drawAny[grant.Device](rt, "device"), drawAny[grant.Device](rt, "device2"), func(v *grant.Device, _ bool) {
+			v.Tenant, v.ID = tenant, key
+			uniqueHash(&v.CodeHash, n, false)
+		}, func(v []store.Versioned[grant.Device]) error {
+			return s.Commit(ctx, tenant, store.Change{Devices: v})
+		}, func() (store.Versioned[grant.Device], error) {
+			var h grant.Hash
+			uniqueHash(&h, n, false)
+			return s.DeviceByCode(ctx, tenant, h)
+		})
+
 		roundTrip(rt, drawAny[store.Account](rt, "account"), drawAny[store.Account](rt, "account2"), func(v *store.Account, _ bool) {
 			v.ID, v.Email = key, v.Email+fmt.Sprint(n)
 		}, func(v []store.Versioned[store.Account]) error {

@@ -53,6 +53,8 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"ReadYourWrites", testReadYourWrites},
 		{"RequestLookups", testRequestLookups},
 		{"PruneRequests", testPruneRequests},
+		{"Devices", testDevices},
+		{"PruneDevices", testPruneDevices},
 		{"GrantsOf", testGrantsOf},
 		{"RevokedSince", testRevokedSince},
 		{"InstallationByKey", testInstallationByKey},
@@ -97,6 +99,13 @@ func aRequest(n int) grant.Request {
 	return grant.Request{
 		Tenant: tenant, ID: ident(id.Request, n), Status: grant.Pending, Client: "cli", HandleHash: hash(n),
 		Lifetimes: grant.DefaultLifetimes(), CreatedAt: at(n), ExpiresAt: at(n + 900),
+	}
+}
+
+func aDevice(n int) grant.Device {
+	return grant.Device{
+		Tenant: tenant, ID: ident(id.Device, n), Status: grant.Pending, Client: "cli", CodeHash: hash(n), UserHash: hash(n % 100),
+		Lifetimes: grant.DefaultLifetimes(), CreatedAt: at(n), TypeBy: at(n + 300), ExpiresAt: at(n + 1200),
 	}
 }
 
