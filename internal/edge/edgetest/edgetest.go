@@ -178,7 +178,7 @@ func (s *Server) registry(t testing.TB) *authserver.Registry {
 	own, err := jws.NewSet(jws.Entry{KeyID: "rs", Key: s.API.Public()})
 	must(t, err)
 	scopes := []authserver.Scope{{Name: "read", Words: "Read reports"}, {Name: "write", Words: "Change reports"}}
-	both := []string{oauth.GrantAuthorizationCode, oauth.GrantRefreshToken}
+	both := []string{oauth.GrantAuthorizationCode, oauth.GrantRefreshToken, oauth.GrantDeviceCode}
 	loopback := []string{"http://127.0.0.1/callback", "http://[::1]/callback"}
 	return authserver.NewRegistry([]*authserver.Client{
 		{

@@ -1,0 +1,81 @@
+package edge_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/keytether/keytether/internal/edge/edgetest"
+	"github.com/keytether/keytether/internal/event"
+	"github.com/keytether/keytether/internal/oauth"
+)
+
+// started is a device authorization as the tool knows it.
+type started struct {
+	oauth.DeviceResponse
+	s    *edgetest.Server
+	tool *edgetest.Tool
+}
+
+func startDevice(t *testing.T, s *edgetest.Server, client string) *started {
+	t.Helper()
+	d := &started{s: s, tool: s.NewTool(client)}
+	res := d.tool.Post(oauth.PathDevice, url.Values{"client_id": {client}, "scope": {"read"}, "keytether_host": {"build-7"}})
+	if err := json.Unmarshal([]byte(res.Body), &d.DeviceResponse); err != nil || res.Status != http.StatusOK {
+		t.Fatalf("%d %s", res.Status, res.Body)
+	}
+	return d
+}
+
+func (d *started) params() url.Values {
+	return url.Values{"grant_type": {oauth.GrantDeviceCode}, "client_id": {d.tool.Client}, "device_code": {d.DeviceCode}}
+}
+
+// poll gives the error's code, or "" for a token.
+func (d *started) poll(t *testing.T) string {
+	t.Helper()
+	res := d.tool.Post(oauth.PathToken, d.params())
+	if res.Status == http.StatusOK {
+		d.tool.Take(res)
+		return ""
+	}
+	var doc oauth.Response
+	if err := json.Unmarshal([]byte(res.Body), &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc.Error
+}
+
+// decide types the code and presses a button.
+func (d *started) decide(t *testing.T, b *edgetest.Browser, typed, button string) {
+	t.Helper()
+	b.Open(d.VerificationURI)
+	b.Press("Continue", "user_code", typed)
+	b.SignIn(edgetest.Email, edgetest.Password)
+	b.Has(t, http.StatusOK, "build-7")
+	b.Press(button)
+}
+
+// TestDeviceLogin goes the whole way, and names all that is recorded.
+func TestDeviceLogin(t *testing.T) {
+	for _, client := range []string{edgetest.Handshake, edgetest.Plain, edgetest.Bound} {
+		t.Run(client, func(t *testing.T) {
+			s := edgetest.NewServer(t, edgetest.Options{})
+			n := s.Size()
+			d := startDevice(t, s, client)
+			if got := d.poll(t); got != "authorization_pending" {
+				t.Fatalf("the first poll: %s", got)
+			}
+			d.decide(t, s.NewBrowser(), d.UserCode, "Allow")
+			s.Clock.Advance(5 * time.Second)
+			if got := d.poll(t); got != "" {
+				t.Fatalf("after Allow: %s", got)
+			}
+			want := []event.Name{event.DeviceStarted}
+			s.Expect(n, append(want, event.DeviceOpened, event.SignInSucceeded, event.DeviceApproved,
+				event.DeviceRedeemed, event.GrantCreated, event.TokenIssued)...)
+		})
+	}
+}
