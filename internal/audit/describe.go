@@ -22,6 +22,15 @@ var sentences = map[event.Name]string{
 	event.CodeRedeemed:    "{client} redeemed the authorization code",
 	event.CodeReused:      "somebody tried to use an authorization code of {client} again; it was refused",
 
+	event.DeviceStarted:  "{client} asked for a login with a user code{scope}{until}",
+	event.DeviceOpened:   "the user code that {client} showed{where} was typed in a browser",
+	event.DeviceBound:    "the login that {client} asked for was bound to the key of its first proof",
+	event.DeviceApproved: "{who} allowed {client}, with a user code, to use {resource}{scope}",
+	event.DeviceDenied:   "the login with a user code that {client} asked for was denied{reason}",
+	event.DeviceExpired:  "the login with a user code that {client} asked for was not finished in time",
+	event.DeviceRedeemed: "{client} redeemed the device code",
+	event.DeviceRepeated: "{client} asked again for the answer to its device code, which was lost",
+
 	event.GrantCreated:    "{client} may now use {resource} for {who}{scope}{until}",
 	event.GrantRevoked:    "the grant of {client} for {who} was revoked{reason}",
 	event.GrantExpired:    "the grant of {client} for {who} ended{reason}",
@@ -72,6 +81,8 @@ var reasons = map[event.Reason]string{
 	event.ReasonVolatile:     "unopened logins and rate limits of before are gone",
 	event.ReasonRotation:     "keys were rotated",
 	event.ReasonConfig:       "by the config file",
+	event.ReasonCancelled:    "the tool was stopped while it waited",
+	event.ReasonHammering:    "the tool went on polling in spite of every slow_down",
 	event.ReasonFirstStart:   "at the first start",
 }
 
