@@ -260,6 +260,7 @@ func TestIDToken(t *testing.T)    { run(t, theWorld, idTokenRows()) }
 func TestResource(t *testing.T)   { run(t, theWorld, resourceRows()) }
 func TestForged(t *testing.T)     { run(t, theWorld, forgedRows()) }
 func TestHandshake(t *testing.T)  { run(t, theWorld, handshakeRows()) }
+func TestOdd(t *testing.T)        { run(t, theWorld, oddRows()) }
 func TestPages(t *testing.T)      { run(t, theWorld, pageRows()) }
 func TestTLS(t *testing.T)        { t.Parallel(); run(t, theWorld, tlsRows()) }
 func TestTwoPersons(t *testing.T) { t.Parallel(); run(t, theWorld, personRows()) }
