@@ -285,7 +285,7 @@ func TestConsentFix(t *testing.T) {
 func onlyOne(t *testing.T, st *stage.Stage, b *browser.Browser) {
 	t.Helper()
 	m := machine(t, st)
-	done := login(t, m, b, "--resource", st.Issuer+"/api/v1", "--scope", "admin")
+	done := logIn(t, m, b, "--resource", st.Issuer+"/api/v1", "--scope", "admin")
 	log := filepath.Join(m.Home.Dir, "audit.ndjson")
 	keytether(t, m, 0, "audit", "export", "--out", log)
 	keytether(t, m, 0, "audit", "verify", log)

@@ -152,8 +152,8 @@ func chromium(t *testing.T, st *stage.Stage, opt browser.Options) *browser.Brows
 	return b
 }
 
-// login logs in on m with b, pressing Allow.
-func login(t *testing.T, m *stage.Machine, b *browser.Browser, args ...string) stage.Event {
+// logIn logs in on m with b, pressing Allow.
+func logIn(t *testing.T, m *stage.Machine, b *browser.Browser, args ...string) stage.Event {
 	t.Helper()
 	res := attempt(t, m, func(url string) error { return stage.Allow(t.Context(), b, url) }, args...)
 	last := res.Last()

@@ -108,7 +108,7 @@ func TestFaults(t *testing.T) {
 		wantEnd(t, res, 1, "agent")
 
 		// The next login starts another agent.
-		login(t, killed, b)
+		logIn(t, killed, b)
 		keytether(t, killed, 0, "whoami")
 	})
 
@@ -116,7 +116,7 @@ func TestFaults(t *testing.T) {
 		killed := machine(t, st)
 		agent, err := killed.StartAgent(t.Context())
 		do(t, err)
-		login(t, killed, b)
+		logIn(t, killed, b)
 		agent.Kill()
 		for _, args := range [][]string{{"token"}, {"whoami"}} {
 			res := keytether(t, killed, 3, args...)
@@ -124,7 +124,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("%q says\n%s", args, res.Stderr)
 			}
 		}
-		login(t, killed, b)
+		logIn(t, killed, b)
 	})
 }
 

@@ -46,7 +46,7 @@ func nothingLeaks(t *testing.T, tls bool) {
 	b := chromium(t, st, browser.Options{})
 	seen := watchProcesses(t)
 
-	login(t, m, b, "--resource", st.Resource, "--scope", "read", "--scope", "write")
+	logIn(t, m, b, "--resource", st.Resource, "--scope", "read", "--scope", "write")
 	u := reports(st)
 	h := headers(t, m, http.MethodGet, u)
 	rec.add("proof for the API", h.Get("Dpop"))
@@ -54,7 +54,7 @@ func nothingLeaks(t *testing.T, tls bool) {
 	wantCall(t, st, "a replay", u, h, http.StatusUnauthorized)
 	keytether(t, m, 0, "token", "--scope", "read")
 	do(t, b.Open(t.Context(), st.Issuer+"/me"))
-	login(t, m, b, "--profile", "security", "--resource", st.Issuer+"/api/v1", "--scope", "admin")
+	logIn(t, m, b, "--profile", "security", "--resource", st.Issuer+"/api/v1", "--scope", "admin")
 	export := filepath.Join(m.Home.Dir, "audit.ndjson")
 	keytether(t, m, 0, "audit", "export", "--profile", "security", "--out", export)
 	shown := keytether(t, m, 0, "audit", "show", export)

@@ -26,7 +26,7 @@ func TestLogin(t *testing.T) {
 			st := place.at.get(t)
 			m := machine(t, st)
 			b := chromium(t, st, browser.Options{})
-			done := login(t, m, b, "--resource", st.Resource, "--scope", "read", "--scope", "write")
+			done := logIn(t, m, b, "--resource", st.Resource, "--scope", "read", "--scope", "write")
 
 			if text, err := b.Text(t.Context()); err != nil || !strings.Contains(text, "You are signed in") {
 				t.Errorf("the last page says %q (%v)", text, err)

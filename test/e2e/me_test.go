@@ -32,7 +32,7 @@ func TestMe(t *testing.T) {
 				evil.url = "http://evil.test"
 			}
 			b := chromium(t, st, opt)
-			other := login(t, m, b, "--resource", st.Resource, "--scope", "read") // an installation of its own
+			other := logIn(t, m, b, "--resource", st.Resource, "--scope", "read") // an installation of its own
 
 			// One installation with two grants.
 			server, err := driver.Discover(t.Context(), st.Issuer, st.Client())

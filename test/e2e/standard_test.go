@@ -208,9 +208,9 @@ func asBearer(t *testing.T, ctx context.Context, tool *standardTool, tok *oauth2
 	return string(body)
 }
 
-// TestHintAndOtherAccount: the account that is asked for stands in the form, and
+// TestHint: the account that is asked for stands in the form, and
 // prompt=login asks again although somebody is signed in.
-func TestHintAndOtherAccount(t *testing.T) {
+func TestHint(t *testing.T) {
 	st := secure.get(t)
 	b := chromium(t, st, browser.Options{})
 	tool := newStandardTool(t, st, "standard-RS256")
