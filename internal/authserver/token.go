@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -64,16 +65,27 @@ func (s *Server) redeem(ctx context.Context, p oauth.Params, client *Client, pro
 			return none, err
 		}
 	}
-	return retry(func() (oauth.TokenResponse, error) {
-		r, err := s.store.RequestByCode(ctx, s.tenant, grant.Hash(secret.New(code).Hash()))
-		if errors.Is(err, store.ErrNotFound) {
-			return none, oauth.Fail(oauth.CodeUnknown)
-		}
+	r, err := s.requestByCode(ctx, code)
+	if err != nil {
+		return none, err
+	}
+	// A code used again ends the grant of its first use, which takes its turn
+	// among those who are using that.
+	return retryGrant(&s.turns, cmp.Or(r.Value.Grant, r.Value.ID), func() (oauth.TokenResponse, error) {
+		r, err := s.requestByCode(ctx, code)
 		if err != nil {
-			return none, problem(err)
+			return none, err
 		}
 		return s.redeemOnce(ctx, p, client, proof, r, challenge)
 	})
+}
+
+func (s *Server) requestByCode(ctx context.Context, code string) (store.Versioned[grant.Request], error) {
+	r, err := s.store.RequestByCode(ctx, s.tenant, grant.Hash(secret.New(code).Hash()))
+	if errors.Is(err, store.ErrNotFound) {
+		return r, oauth.Fail(oauth.CodeUnknown)
+	}
+	return r, problem(err)
 }
 
 func (s *Server) redeemOnce(ctx context.Context, p oauth.Params, client *Client, proof dpop.Proof, r store.Versioned[grant.Request], challenge string) (oauth.TokenResponse, error) {

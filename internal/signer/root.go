@@ -119,14 +119,19 @@ func createRoot(path string, random io.Reader) (*Root, error) {
 	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return nil, fmt.Errorf("signer: no randomness: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	// It appears whole or not at all: a half-written key would be refused for
+	// good. A link, unlike a rename, replaces nothing.
+	f, err := os.CreateTemp(filepath.Dir(path), ".root-key-*") // 0600
 	if err != nil {
 		return nil, fmt.Errorf("signer: making the root key: %w", err)
 	}
 	_, err = io.WriteString(f, rootPrefix+base64.RawURLEncoding.EncodeToString(b[:])+"\n")
-	err = errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Dir(path)))
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Link(f.Name(), path)
+	}
+	err = errors.Join(err, os.Remove(f.Name()), syncDir(filepath.Dir(path)))
 	if err != nil {
-		_ = os.Remove(path)
 		return nil, fmt.Errorf("signer: making the root key: %w", err)
 	}
 	r := NewRoot(b, "the file "+path)
