@@ -258,6 +258,42 @@ func dpopRows() []row {
 			}
 			return nil
 		}},
+		{"9449 §5", "bad-proof-at-refresh", "A bad proof at the refresh of a grant without a key is refused, and the token stays good.", func(w *world) error {
+			c := w.std()
+			a, err := c.login()
+			if err != nil {
+				return err
+			}
+			f := url.Values{"grant_type": {"refresh_token"}, "client_id": {c.id}, "refresh_token": {a.str("refresh_token")}}
+			for _, p := range []string{"garbage", newKey("ES256").proof("GET", w.token(), w.freshNonce())} {
+				b, err := w.post(w.token(), f, "DPoP", p)
+				if err := b.refusedBy(err, 400, "invalid_dpop_proof"); err != nil {
+					return err
+				}
+			}
+			b, err := c.refresh(a.str("refresh_token"))
+			return all(err, b.is(200))
+		}},
+		{"9449 §5, §6", "token-type-true", "token_type says DPoP exactly when the token is bound, at a refresh with a new key too.", func(w *world) error {
+			c := w.std()
+			a, err := c.login()
+			if err != nil {
+				return err
+			}
+			c.k = newKey("ES256")
+			b, err := c.refresh(a.str("refresh_token"))
+			if err := all(err, b.is(200, 400)); err != nil || b.status == 400 {
+				return err
+			}
+			_, body, err := claims(b.str("access_token"))
+			if err != nil {
+				return err
+			}
+			if (body["cnf"] != nil) != (b.str("token_type") == "DPoP") {
+				return wrong("%s, and cnf %v", b.str("token_type"), body["cnf"])
+			}
+			return nil
+		}},
 		{"9449 §11.1", "replay", "A proof that was used is not used again for another request at the token endpoint.", func(w *world) error {
 			c := w.bound()
 			a, err := c.login()

@@ -88,8 +88,12 @@ func metadataRows() []row {
 			}
 			return nil
 		}},
-		{"9700 §2.1.2, §2.4", "weak-grants", "Neither implicit nor password nor anything that is not served is announced; without the member, implicit would be meant.", func(w *world) error {
-			return all(listIs(w, "grant_types_supported", "authorization_code", "refresh_token"), listIs(w, "response_types_supported", "code"))
+		{"9700 §2.1.2, §2.4; 8628 §4", "weak-grants", "Neither implicit nor password nor anything that is not served is announced; the device grant is if its endpoint is. Without the member, implicit would be meant.", func(w *world) error {
+			grants := []string{"authorization_code", "refresh_token"}
+			if w.meta["device_authorization_endpoint"] != nil {
+				grants = append(grants, "urn:ietf:params:oauth:grant-type:device_code")
+			}
+			return all(listIs(w, "grant_types_supported", grants...), listIs(w, "response_types_supported", "code"))
 		}},
 		{"8414 §2", "auth-methods", "The methods of client authentication are those that work; without the member, client_secret_basic would be meant.", func(w *world) error {
 			for _, e := range []string{"token", "revocation"} {
