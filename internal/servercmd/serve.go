@@ -18,6 +18,7 @@ import (
 	"github.com/keytether/keytether/internal/authserver"
 	"github.com/keytether/keytether/internal/config"
 	"github.com/keytether/keytether/internal/edge"
+	"github.com/keytether/keytether/internal/feed"
 	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/identity"
 	"github.com/keytether/keytether/internal/signer"
@@ -200,12 +201,25 @@ func (in *instance) housekeeping(ctx context.Context, o *options, hup <-chan os.
 		case <-keys.C:
 			in.report("reading the keys again", in.reloadKeys(ctx))
 		case <-prune.C:
-			now := time.Now()
-			_, err := in.store.PruneRequests(ctx, store.DefaultTenant, now.Add(-keepEnded))
-			in.report("dropping old requests", err)
-			_, err = in.store.PruneSessions(ctx, store.DefaultTenant, now.Add(-grant.SessionLife))
-			in.report("dropping old sessions", err)
+			in.prune(ctx, time.Now())
 		}
+	}
+}
+
+// prune drops what has ended and is not asked for any more.
+func (in *instance) prune(ctx context.Context, now time.Time) {
+	for _, p := range []struct {
+		what   string
+		drop   func(context.Context, string, time.Time) (int, error)
+		before time.Time
+	}{
+		{"authorization requests", in.store.PruneRequests, now.Add(-keepEnded)},
+		{"sessions", in.store.PruneSessions, now.Add(-grant.SessionLife)},
+		{"device authorizations", in.store.PruneDevices, now.Add(-grant.DeviceCodeLife)},
+		{"revocations", in.store.PruneRevoked, now.Add(-feed.PruneGrace)},
+	} {
+		_, err := p.drop(ctx, store.DefaultTenant, p.before)
+		in.report("dropping old "+p.what, err)
 	}
 }
 

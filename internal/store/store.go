@@ -115,6 +115,8 @@ type Grants interface {
 	// RevokedSince lists grants and single tokens that were revoked and of which
 	// an access token could still be alive after t, in commit order.
 	RevokedSince(ctx context.Context, tenant string, t time.Time) ([]Revoked, error)
+	// PruneRevoked drops revocations whose last token ended before t.
+	PruneRevoked(ctx context.Context, tenant string, t time.Time) (int, error)
 	Installation(ctx context.Context, tenant, id string) (Versioned[Installation], error)
 	// InstallationByKey finds a person's installation by its proof key.
 	InstallationByKey(ctx context.Context, tenant, subject, thumbprint string) (Versioned[Installation], error)

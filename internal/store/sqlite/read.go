@@ -158,6 +158,11 @@ func (s *Store) PruneRequests(ctx context.Context, tenant string, t time.Time) (
 	return s.prune(ctx, "DELETE FROM requests WHERE tenant = ?1 AND ends < ?2", tenant, t)
 }
 
+// PruneRevoked implements store.Grants.
+func (s *Store) PruneRevoked(ctx context.Context, tenant string, t time.Time) (int, error) {
+	return s.prune(ctx, "DELETE FROM revocations WHERE tenant = ?1 AND until < ?2", tenant, t)
+}
+
 // PruneSessions implements store.People.
 func (s *Store) PruneSessions(ctx context.Context, tenant string, t time.Time) (int, error) {
 	return s.prune(ctx, "DELETE FROM sessions WHERE tenant = ?1 AND ends < ?2", tenant, t)

@@ -202,6 +202,22 @@ func testRevokedSince(t *testing.T, s store.Store) {
 			}
 		}
 	}
+	// What can matter to nobody any more goes, and nothing else.
+	if n, err := s.PruneRevoked(t.Context(), "other", at(1<<24)); n != 0 || err != nil {
+		t.Errorf("pruned %d of another tenant, %v", n, err)
+	}
+	var left []store.Revoked
+	for _, r := range want {
+		if !r.Until.Before(at(1500)) {
+			left = append(left, r)
+		}
+	}
+	if n, err := s.PruneRevoked(t.Context(), tenant, at(1500)); n != len(want)-len(left) || err != nil {
+		t.Errorf("pruned %d of %d, %v; want %d left", n, len(want), err, len(left))
+	}
+	if got, err := s.RevokedSince(t.Context(), tenant, at(0)); err != nil || len(got) != len(left) {
+		t.Errorf("after the pruning: %d, %v; want %d", len(got), err, len(left))
+	}
 }
 
 func testInstallationByKey(t *testing.T, s store.Store) {
