@@ -43,6 +43,9 @@ func (a *audience) UnmarshalJSON(b []byte) error {
 // §3): issuer and subject are its identifier, the audience is this issuer or
 // the endpoint's URL, exp is near, and each assertion is good for one call.
 func (s *Server) ResourceServer(c Call) (*Resource, error) {
+	if c.Authorization || c.Params.Get("client_secret") != "" { // one method (RFC 6749 §2.3)
+		return nil, oauth.Fail(oauth.ClientAuthentication)
+	}
 	if c.Params.Get("client_assertion_type") != AssertionType {
 		return nil, oauth.Fail(oauth.ClientAuthentication)
 	}

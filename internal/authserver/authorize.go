@@ -193,12 +193,17 @@ func (s *Server) view(ctx context.Context, r grant.Request, requestURI string, b
 }
 
 // freshEnough reports whether the sign-in is what the request asks for (OIDC
-// Core §3.1.2.1: prompt=login, max_age).
+// Core §3.1.2.1: prompt=login, max_age). One that was made for this request
+// always is; an older one is judged by its age when the request was made, so
+// that a slow person is not sent round in circles.
 func (s *Server) freshEnough(r grant.Request, p Person) bool {
-	if strings.Contains(r.Prompt, "login") && p.Session.AuthTime.Before(r.CreatedAt) {
+	switch {
+	case !p.Session.AuthTime.Before(r.CreatedAt):
+		return true
+	case strings.Contains(r.Prompt, "login"):
 		return false
 	}
-	return r.MaxAge < 0 || s.Now().Sub(p.Session.AuthTime) <= time.Duration(r.MaxAge)*time.Second
+	return r.MaxAge < 0 || r.CreatedAt.Sub(p.Session.AuthTime) <= time.Duration(r.MaxAge)*time.Second
 }
 
 // failure is an error response to the client (RFC 6749 §4.1.2.1), with iss (RFC

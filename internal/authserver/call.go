@@ -26,7 +26,7 @@ type Call struct {
 // client finds who calls (RFC 6749 §2.3, §3.2.1). All clients are public so
 // far, so that whoever tries to authenticate uses a method that we do not have.
 func (s *Server) client(c Call) (*Client, error) {
-	if c.Authorization || c.Params.Has("client_secret") || c.Params.Has("client_assertion") {
+	if c.Authorization || c.Params.Get("client_secret") != "" || c.Params.Get("client_assertion") != "" {
 		return nil, oauth.Fail(oauth.ClientAuthentication)
 	}
 	name, err := c.Params.Need("client_id")

@@ -22,7 +22,7 @@ func (s *Server) Push(_ context.Context, c Call) (oauth.PARResponse, error) {
 	if err != nil {
 		return oauth.PARResponse{}, err
 	}
-	if c.Params.Has("request_uri") { // RFC 9126 §2.1
+	if c.Params.Get("request_uri") != "" { // RFC 9126 §2.1
 		return oauth.PARResponse{}, oauth.FailParam(oauth.RequestURIRefused, "request_uri")
 	}
 	p, err := s.proof(c, client)
@@ -98,7 +98,7 @@ func (s *Server) newRequest(client *Client, p oauth.Params) (grant.Request, erro
 	if err != nil {
 		return r, err
 	}
-	if p.Has("request") {
+	if p.Get("request") != "" {
 		return r, oauth.FailParam(oauth.UnsupportedRequestJWTs, "request")
 	}
 	if !client.has(oauth.GrantAuthorizationCode) {
@@ -126,13 +126,17 @@ func (s *Server) newRequest(client *Client, p oauth.Params) (grant.Request, erro
 	default:
 		return r, oauth.FailParam(oauth.PromptUnsupported, "prompt")
 	}
+	jkt := p.Get("dpop_jkt")
+	if _, ok := readHash(jkt); jkt != "" && !ok { // RFC 9449 §10
+		return r, oauth.FailParam(oauth.BadRequest, "dpop_jkt")
+	}
 	now := s.Now()
 	return grant.Request{
 		Tenant: s.tenant, ID: id.New(id.Request, now, s.draw10()), Status: grant.Pending,
 		Client: client.ID, RedirectURI: redirect, ResponseMode: mode, State: p.Get("state"),
 		Scope: scopes, Resource: resource, Challenge: p.Get("code_challenge"),
 		Nonce: p.Get("nonce"), MaxAge: maxAge, Prompt: p.Get("prompt"), LoginHint: cleanFact(p.Get("login_hint")),
-		Thumbprint: p.Get("dpop_jkt"), Handshake: client.Handshake,
+		Thumbprint: jkt, Handshake: client.Handshake,
 		Refresh: client.has(oauth.GrantRefreshToken), Lifetimes: client.Lifetimes,
 		CreatedAt: now, ExpiresAt: now.Add(grant.RequestURILife),
 	}, nil

@@ -43,7 +43,7 @@ func (h *Handler) authorizeBy(w *answer, r *http.Request, text string) error {
 	if err != nil {
 		return err
 	}
-	if !p.Has("request_uri") {
+	if p.Get("request_uri") == "" {
 		uri, err := h.server.BeginPlain(r.Context(), p, from.String())
 		if err != nil {
 			return err

@@ -68,7 +68,7 @@ func (h *Handler) device(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !p.Has("device") {
+	if p.Get("device") == "" {
 		return h.showCode(w, http.StatusOK, h.browser(w, r, ""), "")
 	}
 	b := h.browser(w, r, deviceBinding(p))

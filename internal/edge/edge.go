@@ -162,7 +162,12 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 // ServeHTTP implements http.Handler. A path in a second spelling is nowhere: the
 // mux would send the browser to the first one with a 307, and its form along.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if p := r.URL.Path; p != "/" && path.Clean(p) != strings.TrimSuffix(p, "/") {
+	p := r.URL.Path
+	clean := path.Clean(p)
+	if clean != "/" && strings.HasSuffix(p, "/") {
+		clean += "/"
+	}
+	if p != clean {
 		h.nowhere.ServeHTTP(w, r)
 		return
 	}

@@ -117,9 +117,6 @@ func (p Params) Need(name string) (string, error) {
 	return "", FailParam(MissingParameter, name)
 }
 
-// Has reports whether a parameter stands there, be it empty.
-func (p Params) Has(name string) bool { _, ok := p.values[name]; return ok }
-
 // Resource gives the one resource asked for, empty when none is. Several are
 // ResourceSeveral: a token has exactly one audience.
 func (p Params) Resource() (string, error) {

@@ -74,7 +74,7 @@ func loopback(s string) (string, bool) {
 			for n < len(port) && port[n] >= '0' && port[n] <= '9' {
 				n++
 			}
-			if n == 0 || n > 5 || port[0] == '0' {
+			if n == 0 || n > 5 || port[0] == '0' || (n == 5 && port[:n] > "65535") {
 				return "", false
 			}
 			after = port[n:]

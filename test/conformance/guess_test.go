@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,12 +48,20 @@ func guessRows() []row {
 			return nil
 		})},
 		{"OWASP ASVS 2.2.2", "same-time", "An unknown address takes as long as a wrong password.", alone(func(x *world) error {
-			known, err := median(5, func() error { _, err := x.try(stage.Email, "wrong"); return err })
-			unknown, err2 := median(5, func() error { _, err := x.try("nobody@example.test", "wrong"); return err })
-			if err := all(err, err2); err != nil {
-				return err
+			// In turns, so that both meet the same machine; a hash that is left out
+			// makes a difference of fifty times, a busy machine none of eight.
+			var known, unknown []time.Duration
+			for range 5 {
+				k, err := median(1, func() error { _, err := x.try(stage.Email, "wrong"); return err })
+				u, err2 := median(1, func() error { _, err := x.try("nobody@example.test", "wrong"); return err })
+				if err := all(err, err2); err != nil {
+					return err
+				}
+				known, unknown = append(known, k), append(unknown, u)
 			}
-			if unknown < known/3 || known < unknown/3 {
+			slices.Sort(known)
+			slices.Sort(unknown)
+			if unknown[2] < known[2]/8 || known[2] < unknown[2]/8 {
 				return wrong("%v and %v", known, unknown)
 			}
 			return nil

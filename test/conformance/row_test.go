@@ -54,13 +54,6 @@ func groups() []group {
 // row that stands here must fail: when it is mended, it is taken out.
 func knownBugs() map[string]string {
 	return map[string]string{
-		"TestTransport/empty-secret":     "client_secret= and client_assertion= of a public client are taken for an authentication and refused",
-		"TestTransport/no-307":           "a path that is not clean, and /api/v1, are answered with 307 by the mux, without our headers",
-		"TestRedirect/uri-loop-port-big": "port 65536 is taken for a port",
-		"TestDPoP/jkt-odd":               "a dpop_jkt that cannot be a thumbprint is kept, and the login fails only at its end",
-		"TestOdd/max-age-zero-satisfied": "max_age is judged anew after the sign-in that it asked for, so max_age=0 asks for the password without end",
-		"TestOdd/max-age-slow-person":    "max_age is judged again at Allow, which then answers 400 and says that nobody is signed in",
-		"TestIntrospect/two-methods":     "a secret, or an Authorization header, beside an assertion is overlooked",
 	}
 }
 
