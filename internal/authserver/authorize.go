@@ -218,5 +218,9 @@ func (s *Server) response(r grant.Request, params ...Param) Response {
 	if r.State != "" {
 		all = append(all, Param{"state", secret.New(r.State)})
 	}
-	return Response{RedirectURI: r.RedirectURI, Mode: r.ResponseMode, Params: append(all, params...), BindingName: bindingName(r.HandleHash)}
+	out := Response{RedirectURI: r.RedirectURI, Mode: r.ResponseMode, Params: append(all, params...)}
+	if r.HandleHash != (grant.Hash{}) { // it was kept, and has a page of its own
+		out.BindingName = bindingName(r.HandleHash)
+	}
+	return out
 }

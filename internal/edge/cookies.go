@@ -81,6 +81,15 @@ func (h *Handler) remember(w http.ResponseWriter, s authserver.SignedIn) {
 	h.bind(w, s.BindingName, s.Binding)
 }
 
+// unbind takes a request's own cookie away: the request is decided, and a browser
+// that logs in a hundred times must not bring a hundred of them along.
+func (h *Handler) unbind(w http.ResponseWriter, name string) {
+	http.SetCookie(w, &http.Cookie{
+		Name: h.cookie.request + name, Path: "/", MaxAge: -1,
+		HttpOnly: true, Secure: h.cookie.secure, SameSite: http.SameSiteLaxMode,
+	})
+}
+
 // bind sets a request's own cookie, if there is a new one.
 func (h *Handler) bind(w http.ResponseWriter, name string, v secret.Value) {
 	if !v.IsZero() {

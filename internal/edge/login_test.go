@@ -48,3 +48,20 @@ func TestLogin(t *testing.T) {
 		}
 	}
 }
+
+// TestLoginsLeaveNoCookies: each request's own cookie goes when the request is
+// decided, so that a browser with many logins is not refused for its headers.
+func TestLoginsLeaveNoCookies(t *testing.T) {
+	for _, client := range []string{edgetest.Handshake, edgetest.Plain, edgetest.Bound} {
+		s := edgetest.NewServer(t, edgetest.Options{})
+		b := s.NewBrowser()
+		for range 3 {
+			tool := s.NewTool(client)
+			tool.Browser = b
+			tool.Login()
+		}
+		if got := b.Cookies(); len(got) != 1 {
+			t.Errorf("%s leaves %d cookies", client, len(got))
+		}
+	}
+}

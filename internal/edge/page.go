@@ -129,7 +129,11 @@ func (h *Handler) pageError(a *answer, r *http.Request, err error) {
 // respond tells the client, through the browser, how its request ended (RFC
 // 6749 §4.1.2; OAuth 2.0 Form Post Response Mode).
 func (h *Handler) respond(w *answer, res authserver.Response, clientName string) error {
-	h.bind(w, res.BindingName, res.Binding)
+	if res.Handshake {
+		h.bind(w, res.BindingName, res.Binding)
+	} else if res.BindingName != "" {
+		h.unbind(w, res.BindingName)
+	}
 	if res.Mode == "query" && !res.Handshake {
 		target, err := withParams(res.RedirectURI, res.Params)
 		if err != nil {

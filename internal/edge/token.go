@@ -47,6 +47,7 @@ func (h *Handler) token(w *answer, r *http.Request) error {
 // revoke is the revocation endpoint (RFC 7009 §2): 200 says that the token is
 // not valid any more, whether or not it ever was.
 func (h *Handler) revoke(w *answer, r *http.Request) error {
+	w.Header()[headerDPoPNonce] = []string{h.server.Nonce()} // a device code is proved
 	c, err := h.call(w, r, h.issuer+oauth.PathRevoke)
 	if err != nil {
 		return err
