@@ -27,10 +27,11 @@ func main() {
 	readme := flag.Bool("readme", false, "put the table into README.md")
 	seconds := flag.Float64("seconds", 6, "how long each load runs")
 	logins := flag.Int("logins", 60, "how many logins are timed")
+	many := flag.Int("pending", 0, "also with so many pending device authorizations; 1000000 takes minutes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *out, *readme, time.Duration(*seconds*float64(time.Second)), *logins); err != nil {
+	if err := run(ctx, *out, *readme, time.Duration(*seconds*float64(time.Second)), *logins, *many); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -65,7 +66,7 @@ type Report struct {
 	Rows    []Row     `json:"rows"`
 }
 
-func run(ctx context.Context, out string, readme bool, load time.Duration, logins int) (err error) {
+func run(ctx context.Context, out string, readme bool, load time.Duration, logins, many int) (err error) {
 	rep := Report{Machine: machine(), Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, At: time.Now().UTC().Truncate(time.Second)}
 	step("floor: ES256 sign and verify by crypto/ecdsa")
 	floor := measureFloor()
@@ -91,6 +92,7 @@ func run(ctx context.Context, out string, readme bool, load time.Duration, login
 		f    func() ([]Row, error)
 	}{
 		{"refresh: DPoP, durable", func() ([]Row, error) { return refresh(ctx, st, floor, load) }},
+		{"device polls: pending, with proof", func() ([]Row, error) { return polls(ctx, bin, floor, 20_000, many) }},
 		{"verify: first and seen token", func() ([]Row, error) { return verifyRows(ctx) }},
 		{"logins: Allow to token", func() ([]Row, error) { return allowToToken(ctx, st, logins) }},
 		{"revocations: to the resource server", func() ([]Row, error) { return revokeToHeard(ctx, st, logins) }},
@@ -124,7 +126,7 @@ func run(ctx context.Context, out string, readme bool, load time.Duration, login
 const benchClient = `- id: bench-cli
   name: Bench
   redirect_uris: ["http://127.0.0.1/callback"]
-  grants: [authorization_code, refresh_token]
+  grants: [authorization_code, refresh_token, device_code]
   dpop: required
   handshake: none
   response_modes: [query]

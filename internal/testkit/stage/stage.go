@@ -187,6 +187,13 @@ func (s *Stage) StartServer(ctx context.Context) error {
 	return p.WaitReady(ctx, s.Client(), s.Issuer+"/readyz")
 }
 
+// StopServer ends the server in good order. StartServer starts it again.
+func (s *Stage) StopServer(ctx context.Context) error {
+	end, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	return ignoreSignal(s.Server.Stop(end))
+}
+
 // StartAPI starts the sample API, or starts it again.
 func (s *Stage) StartAPI(ctx context.Context) error {
 	env := append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir}, s.env...)
