@@ -6,6 +6,7 @@ import (
 	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/jws"
 	"github.com/keytether/keytether/internal/oauth"
+	"github.com/keytether/keytether/internal/policy"
 )
 
 // Registry is what the config names: an immutable set of clients and resources.
@@ -72,6 +73,7 @@ type Client struct {
 	ResponseModes   []string // "form_post", "query"; the first is the default
 	IDTokenAlg      jws.Algorithm
 	Lifetimes       grant.Lifetimes
+	Device          policy.DeviceRules // for device logins
 }
 
 func (c *Client) has(grantType string) bool { return slices.Contains(c.GrantTypes, grantType) }

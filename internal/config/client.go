@@ -38,6 +38,7 @@ func (c *Config) clients(top object) {
 		cl.IDTokenAlg = jws.Algorithm(o.choice("id_token_alg", string(jws.RS256), string(jws.ES256)))
 		c.access(o, &cl)
 		cl.lifetimes(o)
+		c.device(o, &cl)
 		cl.authentication(o)
 		own = append(own, cl)
 	}

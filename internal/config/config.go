@@ -123,6 +123,7 @@ type Client struct {
 	ResponseModes   []string // the first is what a request without response_mode gets
 	IDTokenAlg      jws.Algorithm
 	Lifetimes       Lifetimes
+	Device          Device
 	AuthMethod      string
 	BuiltIn         bool
 }
@@ -261,6 +262,7 @@ func (c *Config) addBuiltIns() {
 		PAR:             Required,
 		ResponseModes:   []string{ModeFormPost},
 		IDTokenAlg:      jws.ES256,
+		Device:          defaultDevice(),
 		AuthMethod:      AuthNone,
 		BuiltIn:         true,
 	})

@@ -163,6 +163,13 @@ func TestRefusals(t *testing.T) {
 		{cli + "    lifetimes: {grant: 1000h}\n", "", "out of bounds"},
 		{cli + "    lifetimes: {access: soon}\n", "", "not a duration"},
 		{cli + "    lifetimes: {idle: 9h, grant: 8h}\n", "", "idle is longer"},
+		{cli + "    device: {other_network: refuse}\n", "9:5 clients[0].device", "has no device logins"},
+		{dev + "    device: {elsewhere: refuse}\n", "10:14 clients[0].device.elsewhere", "same_network, other_network, narrow_to, grant"},
+		{dev + "    device: {other_network: deny}\n", "10:29 clients[0].device.other_network", "trusted, refuse"},
+		{dev + "    device: {other_network: narrow}\n", "10:5 clients[0].device.narrow_to", "missing"},
+		{dev + "    device: {narrow_to: [read]}\n", "", "is narrow"},
+		{dev + "    device: {other_network: narrow, narrow_to: [dance]}\n", "", "not allowed"},
+		{dev + "    device: {grant: 1000h}\n", "", "out of bounds"},
 		{cli + "    token_endpoint_auth_method: client_secret_basic\n    secret_file: secret\n", "9:33 clients[0].token_endpoint_auth_method", "public clients only"},
 		{cli + "    token_endpoint_auth_method: client_secret_basic\n", "", "needs it"},
 		{cli + "    token_endpoint_auth_method: client_secret_post\n    secret_file: short.secret\n", "", "at least 32"},
@@ -233,7 +240,7 @@ func TestSafestDefaults(t *testing.T) {
 		ID: "c", Name: "C", RedirectURIs: []string{"http://127.0.0.1/callback"},
 		Grants: []string{GrantCode, GrantRefresh}, DefaultResource: "https://a.test", DefaultScopes: []string{"read"},
 		DPoP: Required, Handshake: Required, PAR: Required, ResponseModes: []string{ModeFormPost},
-		IDTokenAlg: jws.RS256, AuthMethod: AuthNone,
+		IDTokenAlg: jws.RS256, AuthMethod: AuthNone, Device: Device{SameNetwork: "allow", OtherNetwork: "confirm"},
 	}
 	if got, _ := c.Client("c"); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -391,19 +398,16 @@ func TestDocsNameEveryKey(t *testing.T) {
 	doc := string(b)
 	for kind, list := range keys {
 		for _, key := range list {
-			if kind != "" {
-				key = kind + "." + key
-			}
-			if !strings.Contains(doc, "| `"+key+"` |") {
-				t.Errorf("docs/config.md has no row for %s", key)
+			if !strings.Contains(doc, "`"+key+"`") {
+				t.Errorf("docs/config.md does not name %s of %s", key, kind)
 			}
 		}
 	}
 	_, example, _ := strings.Cut(doc, "```yaml\n")
 	example, _, _ = strings.Cut(example, "```")
 	d := dir(t)
-	c, err := Parse([]byte(strings.ReplaceAll(example, "/etc/keytether/person.pw", "pw")), d)
-	if err != nil || len(c.Clients) != 3 {
+	c, err := Parse([]byte(strings.ReplaceAll(example, "person.pw", "pw")), d)
+	if err != nil || len(c.Clients) != 2 {
 		t.Errorf("the example: %v", err)
 	}
 }
@@ -445,4 +449,24 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// dev is cli's client with device logins.
+const dev = cli + "    grants: [device_code, refresh_token]\n"
+
+func TestDeviceRules(t *testing.T) {
+	c, err := Parse([]byte(dev+"    device: {same_network: confirm, other_network: narrow, narrow_to: [read], grant: 1h}\n"), dir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Device{SameNetwork: "confirm", OtherNetwork: "narrow", NarrowTo: []string{"read"}, Grant: time.Hour}
+	if got, _ := c.Client("c"); !reflect.DeepEqual(got.Device, want) {
+		t.Errorf("%+v", got.Device)
+	}
+	if c, err = Parse([]byte(dev+"    device: {other_network: allow}\n"), dir(t)); err != nil || len(c.Warnings) != 1 {
+		t.Errorf("%v %+v", err, c)
+	}
+	if got, _ := c.Client(BuiltInClient); !reflect.DeepEqual(got.Device, Device{SameNetwork: "allow", OtherNetwork: "confirm"}) {
+		t.Errorf("%+v", got.Device)
+	}
 }

@@ -20,9 +20,10 @@ var keys = map[string][]string{
 	"account":   {"email", "password_file", "roles"},
 	"resource":  {"id", "name", "scopes", "bearer", "jwks_file"},
 	"lifetimes": {"access", "idle", "grant"},
+	"device":    {"same_network", "other_network", "narrow_to", "grant"},
 	"client": {
 		"id", "name", "redirect_uris", "grants", "default_resource", "default_scopes",
-		"resources", "scopes", "dpop", "handshake", "par", "response_modes", "id_token_alg", "lifetimes",
+		"resources", "scopes", "dpop", "handshake", "par", "response_modes", "id_token_alg", "lifetimes", "device",
 		"token_endpoint_auth_method", "secret_file", "jwks_file",
 	},
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/identity"
 	"github.com/keytether/keytether/internal/oauth"
+	"github.com/keytether/keytether/internal/policy"
 	"github.com/keytether/keytether/internal/sequencer"
 	"github.com/keytether/keytether/internal/signer"
 	"github.com/keytether/keytether/internal/store"
@@ -179,6 +180,10 @@ func registry(cfg *config.Config) *authserver.Registry {
 			DPoPRequired: c.DPoP == config.Required, Handshake: c.Handshake == config.Required,
 			PARRequired: c.PAR == config.Required || c.Handshake == config.Required, ResponseModes: c.ResponseModes,
 			IDTokenAlg: c.IDTokenAlg, Lifetimes: lifetimes(c.Lifetimes),
+			Device: policy.DeviceRules{
+				SameNetwork: policy.Action(c.Device.SameNetwork), OtherNetwork: policy.Action(c.Device.OtherNetwork),
+				NarrowTo: c.Device.NarrowTo, Grant: c.Device.Grant,
+			},
 		})
 	}
 	var resources []*authserver.Resource
