@@ -114,6 +114,8 @@ func TestRoundTripperAuthorizesEachRequestAlone(t *testing.T) {
 }
 
 // TestRoundTripperNeverFollowsWithCredential sends requests by redirects of every kind.
+//
+// Invariant: AG-5
 func TestRoundTripperNeverFollowsWithCredential(t *testing.T) {
 	f := fake(t)
 	other, stolen := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hm") })
@@ -164,6 +166,8 @@ func TestRoundTripperNeverFollowsWithCredential(t *testing.T) {
 }
 
 // TestRoundTripperRefusesOtherOrigins asks for what is not the resource's.
+//
+// Invariant: AG-5
 func TestRoundTripperRefusesOtherOrigins(t *testing.T) {
 	f := fake(t)
 	base := roundTripFunc(func(r *http.Request) (*http.Response, error) {

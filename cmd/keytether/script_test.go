@@ -56,6 +56,8 @@ func buildAndRun(m *testing.M) int {
 //	askedsoon PATTERN      the same, within two seconds
 //	waitfor FILE           waits until there is the file
 //	killagent              ends the real agent with SIGKILL
+//
+// Invariant: SC-4, SC-7
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("..", "..", "testdata", "script"),

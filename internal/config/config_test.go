@@ -228,6 +228,8 @@ func TestRedirectURIs(t *testing.T) {
 }
 
 // What is left out is the safest.
+//
+// Invariant: CO-1
 func TestSafestDefaults(t *testing.T) {
 	c, err := Parse([]byte(cli), dir(t))
 	if err != nil {

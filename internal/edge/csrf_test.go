@@ -12,7 +12,7 @@ import (
 // TestForgedForms sends every form of ours in every way in which another site,
 // another browser or another page could, and then rightly.
 //
-// Invariant: CF-2c
+// Invariant: CF-2c, CF-10
 func TestForgedForms(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
 	victim := s.NewTool(edgetest.Handshake)

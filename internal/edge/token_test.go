@@ -262,7 +262,7 @@ func TestCodeExpires(t *testing.T) {
 // TestTokenRefusesRefresh sends one wrong thing at a time with a good refresh
 // token. Nothing is recorded, and the token is still good.
 //
-// Invariant: DP-18c, GR-4, TK-19a, TK-19b
+// Invariant: DP-18c, TK-19a, TK-19b, TK-19c, GR-4
 func TestTokenRefusesRefresh(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
 	tool := s.NewTool(edgetest.Bound)

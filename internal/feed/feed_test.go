@@ -214,6 +214,9 @@ func revoked(seq, prev uint64, grant string) *Revoked {
 	return &Revoked{Sequence: seq, Prev: prev, At: t0, Grant: grant, Until: t0.Add(time.Hour)}
 }
 
+// TestStateNoticesLoss leaves out events, one at a time.
+//
+// Invariant: RV-5
 func TestStateNoticesLoss(t *testing.T) {
 	for name, tt := range map[string]struct {
 		events []Event
@@ -248,6 +251,8 @@ func TestStateNoticesLoss(t *testing.T) {
 }
 
 // What was revoked stays so through gaps and older snapshots, until its end.
+//
+// Invariant: RV-4
 func TestStateForgetsNothingBeforeItsEnd(t *testing.T) {
 	var s State
 	if s.Ready() || s.Revoked("a", "a") || s.Revoked("", "") || !s.LastHeard().IsZero() {

@@ -95,6 +95,8 @@ func TestCostsAreBounded(t *testing.T) {
 
 // The time does not tell an unknown, disabled or passwordless account from a
 // wrong password: the same hash is computed.
+//
+// Invariant: ID-1
 func TestUnknownAccountTakesTheSameTime(t *testing.T) {
 	p := passwords(t)
 	hash, err := p.Hash(t.Context(), secret.New("correct horse"))

@@ -15,6 +15,9 @@ func addr(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 }
 
+// TestAccountIsDelayedAfterFailures guesses at one account from many addresses.
+//
+// Invariant: ID-2
 func TestAccountIsDelayedAfterFailures(t *testing.T) {
 	clock := testkit.NewClock()
 	l := NewLimiter(clock.Now)
@@ -73,6 +76,9 @@ func TestSuccessResetsTheAccountButNotTheAddress(t *testing.T) {
 	}
 }
 
+// TestParallelGuessesCount begins many attempts before any of them fails.
+//
+// Invariant: ID-2
 func TestParallelGuessesCount(t *testing.T) {
 	l := NewLimiter(testkit.NewClock().Now)
 	let := 0

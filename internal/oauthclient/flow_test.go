@@ -50,6 +50,9 @@ func post(t testing.TB, origin string, changes ...string) callback {
 	return callback{post: true, origin: origin, hasOrigin: origin != "", params: p}
 }
 
+// TestFlowReceives gives the listener one right callback and wrong ones.
+//
+// Invariant: CF-7b, HS-4
 func TestFlowReceives(t *testing.T) {
 	get := func(c callback) callback { c.post = false; return c }
 	tests := []struct {
@@ -127,6 +130,9 @@ func TestFlowBeforeTheLinkWasOpened(t *testing.T) {
 	}
 }
 
+// TestFlowSignsEachNonceOnceAndFew posts nonces again, and too many.
+//
+// Invariant: HS-4
 func TestFlowSignsEachNonceOnceAndFew(t *testing.T) {
 	f := ours()
 	for i := range maxNonces {

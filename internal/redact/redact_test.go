@@ -132,6 +132,8 @@ func drawHidden(t *rapid.T) hidden {
 
 // No secret survives, however the writes are split, and the split does not
 // show: a Writer gives what String gives.
+//
+// Invariant: SC-5
 func TestWriterMasksAcrossAnySplit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var text strings.Builder
@@ -224,6 +226,9 @@ type valuer struct{ s string }
 
 func (v valuer) LogValue() slog.Value { return slog.StringValue(v.s) }
 
+// TestHandlerMasksEverything logs a secret in every place and kind of value.
+//
+// Invariant: SC-6
 func TestHandlerMasksEverything(t *testing.T) {
 	secrets := []string{code(), session(), refresh(), jwt, opaque, body}
 	inPlain := "GET /cb?code=" + opaque + " " + strings.Join(secrets[:4], " ") + " " + pemKey

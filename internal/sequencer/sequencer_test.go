@@ -193,6 +193,10 @@ func TestNothingNewSignsNothing(t *testing.T) {
 	}
 }
 
+// TestRefusesToSignWhatDisagrees damages log, hashes and checkpoint, one at a
+// time.
+//
+// Invariant: AU-8
 func TestRefusesToSignWhatDisagrees(t *testing.T) {
 	for _, c := range []struct {
 		name   string

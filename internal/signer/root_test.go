@@ -44,6 +44,9 @@ func TestRootIsNotMadeBesideSealedKeys(t *testing.T) {
 	}
 }
 
+// TestRootFileRefused puts unfit files where the root key should be.
+//
+// Invariant: KY-4
 func TestRootFileRefused(t *testing.T) {
 	d := t.TempDir()
 	good := filepath.Join(d, "good")

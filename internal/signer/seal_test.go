@@ -13,6 +13,8 @@ import (
 
 // The sealed form of version 1. If this fails, databases in the field cannot be
 // opened any more: make a version 2 instead.
+//
+// Invariant: KY-2
 func TestSealGolden(t *testing.T) {
 	root := NewRoot([32]byte{1, 2, 3}, "a test")
 	start := time.Date(2026, 3, 14, 9, 26, 53, 589793000, time.UTC)
@@ -37,6 +39,8 @@ func TestSealGolden(t *testing.T) {
 }
 
 // A sealed key opens in its own place only, and unchanged only.
+//
+// Invariant: KY-2
 func TestSealedKeyCannotBeMovedOrChanged(t *testing.T) {
 	root, start := NewRoot([32]byte{1}, "a test"), testkit.Epoch
 	blob, err := root.seal("default", CSRF, "key_a", start, make([]byte, 32), testkit.Rand("x"))

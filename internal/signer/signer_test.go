@@ -143,6 +143,8 @@ func TestFirstStartMakesEveryKeyWithARecord(t *testing.T) {
 
 // A new key is published PublishLead before it signs, the old one KeepPublished
 // after its last signature.
+//
+// Invariant: KY-1
 func TestRotationTimeline(t *testing.T) {
 	keys, ring := fresh(t)
 	start := testkit.Epoch.Add(24 * time.Hour)
@@ -194,6 +196,9 @@ func TestRotationTimeline(t *testing.T) {
 	}
 }
 
+// TestCompromisedKeyIsDestroyed looks for what is left of a compromised key.
+//
+// Invariant: KY-3
 func TestCompromisedKeyIsDestroyed(t *testing.T) {
 	for _, use := range Uses() {
 		t.Run(string(use), func(t *testing.T) {
@@ -288,6 +293,8 @@ func TestKeepTimesCoverLifetimes(t *testing.T) {
 // Whatever is rotated when: there is a signer at all times, every copy of the
 // JWKS that is younger than JWKSMaxAge knows it, and every living token is
 // accepted.
+//
+// Invariant: KY-1
 func TestRotationProperty(t *testing.T) {
 	base, _ := fresh(t)
 	rapid.Check(t, func(rt *rapid.T) {

@@ -64,6 +64,8 @@ func TestCommitsInGroups(t *testing.T) {
 }
 
 // In a group, a change that is refused takes nothing of the others with it.
+//
+// Invariant: AU-1
 func TestRefusedChangeInAGroup(t *testing.T) {
 	s := testStore(t)
 	ids := seedGrants(t, s, 30)
@@ -246,6 +248,9 @@ func filler(n int) []byte {
 	return b
 }
 
+// TestDiskFull fills the disk under the store, and makes room again.
+//
+// Invariant: ST-3
 func TestDiskFull(t *testing.T) {
 	t.Run("page limit", func(t *testing.T) {
 		s := testStore(t)

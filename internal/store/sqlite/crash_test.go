@@ -56,6 +56,8 @@ func commitUntilKilled(path string) {
 
 // TestKilledAtAnyMoment: after kill -9 everything that was acknowledged is
 // there, with its record; the log is dense; nothing is half there.
+//
+// Invariant: AU-1, ST-3
 func TestKilledAtAnyMoment(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data", "keytether.db")
 	s := openAt(t, path)

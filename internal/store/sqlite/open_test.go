@@ -18,6 +18,9 @@ import (
 	"github.com/keytether/keytether/internal/store"
 )
 
+// TestModes looks at every file and folder that the store makes.
+//
+// Invariant: ST-5
 func TestModes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "data")
 	path := filepath.Join(dir, "keytether.db")
@@ -203,6 +206,9 @@ func TestDamagedLog(t *testing.T) {
 	}
 }
 
+// TestNewerSchema opens what a newer program has written.
+//
+// Invariant: ST-4
 func TestNewerSchema(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data", "keytether.db")
 	s, err := open(t.Context(), Options{Path: path}, append(schema[:len(schema):len(schema)], "CREATE TABLE later (x)"))
@@ -217,6 +223,9 @@ func TestNewerSchema(t *testing.T) {
 	}
 }
 
+// TestMigrationKeepsACopy migrates, and opens the copy with the old program.
+//
+// Invariant: ST-4
 func TestMigrationKeepsACopy(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "data", "keytether.db")
 	s := openAt(t, path)

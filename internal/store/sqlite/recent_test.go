@@ -34,6 +34,8 @@ func TestRecentGrantIsTheStoredOne(t *testing.T) {
 }
 
 // What another process wrote is found after one conflict.
+//
+// Invariant: ST-1
 func TestConflictForgetsTheRecentGrant(t *testing.T) {
 	s := testStore(t)
 	id := seedGrants(t, s, 1)[0]

@@ -40,6 +40,9 @@ func openAt(t testing.TB, path string) *Store {
 	return s
 }
 
+// TestStore runs the conformance suite of every store.
+//
+// Invariant: AU-1, ST-1, ST-2
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store { return unsynced(t) })
 }
