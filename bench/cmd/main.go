@@ -28,10 +28,11 @@ func main() {
 	seconds := flag.Float64("seconds", 6, "how long each load runs")
 	logins := flag.Int("logins", 60, "how many logins are timed")
 	many := flag.Int("pending", 0, "also with so many pending device authorizations; 1000000 takes minutes")
+	only := flag.String("only", "", "measure only what has this `WORD` in its name")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *out, *readme, time.Duration(*seconds*float64(time.Second)), *logins, *many); err != nil {
+	if err := run(ctx, *out, *readme, time.Duration(*seconds*float64(time.Second)), *logins, *many, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -66,7 +67,7 @@ type Report struct {
 	Rows    []Row     `json:"rows"`
 }
 
-func run(ctx context.Context, out string, readme bool, load time.Duration, logins, many int) (err error) {
+func run(ctx context.Context, out string, readme bool, load time.Duration, logins, many int, only string) (err error) {
 	rep := Report{Machine: machine(), Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, At: time.Now().UTC().Truncate(time.Second)}
 	step("floor: ES256 sign and verify by crypto/ecdsa")
 	floor := measureFloor()
@@ -98,6 +99,9 @@ func run(ctx context.Context, out string, readme bool, load time.Duration, login
 		{"revocations: to the resource server", func() ([]Row, error) { return revokeToHeard(ctx, st, logins) }},
 		{"keytether token, cached", func() ([]Row, error) { return tokenCommand(ctx, st, bin) }},
 	} {
+		if !strings.Contains(m.what, only) {
+			continue
+		}
 		step(m.what)
 		rows, err := m.f()
 		if err != nil {
