@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/keytether/keytether/internal/feed"
 	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/store"
 )
@@ -24,12 +25,14 @@ func (s *Server) collect(c *store.Change, effects []grant.Effect) {
 }
 
 // apply commits a change and tells the revocation feed. ErrConflict comes back
-// as it is, for retry.
+// as it is, for retry. Once it is decided it no longer hangs on whether anybody
+// waits for the answer: a commit that goes on without us could revoke what the
+// feed never hears of.
 func (s *Server) apply(ctx context.Context, c store.Change) error {
 	if c.IsEmpty() {
 		return nil
 	}
-	if err := s.store.Commit(ctx, s.tenant, c); err != nil {
+	if err := s.store.Commit(context.WithoutCancel(ctx), s.tenant, c); err != nil {
 		if errors.Is(err, store.ErrConflict) {
 			return err
 		}
@@ -37,7 +40,7 @@ func (s *Server) apply(ctx context.Context, c store.Change) error {
 	}
 	now := s.Now()
 	for _, g := range c.Grants {
-		if g.Value.Status == grant.Revoked && now.Before(g.Value.AccessUntil) {
+		if g.Value.Status == grant.Revoked && now.Before(g.Value.AccessUntil.Add(feed.PruneGrace)) {
 			s.feed.publish(revocation{grant: g.Value.ID, resource: g.Value.Resource, at: g.Value.EndedAt, until: g.Value.AccessUntil})
 		}
 	}
