@@ -82,6 +82,9 @@ func (s *Server) Handshake(ctx context.Context, a HandshakeAnswer, b Browser) (R
 		if err := a.msg.Verify(key); err != nil || a.Issuer != s.issuer {
 			return Response{}, oauth.Fail(oauth.HandshakeFailed).Because(err)
 		}
+		if err := s.stillHere(ctx, r.Value.Subject); err != nil {
+			return Response{}, err
+		}
 		sess, err := s.session(ctx, b)
 		if err != nil {
 			return Response{}, err
@@ -116,6 +119,9 @@ func (s *Server) TryAgain(ctx context.Context, retryToken string, b Browser) (Re
 		}
 		if r.Value.Status != grant.Approved || !r.Value.Handshake {
 			return Response{}, oauth.Fail(oauth.RequestDecided)
+		}
+		if err := s.stillHere(ctx, r.Value.Subject); err != nil {
+			return Response{}, err
 		}
 		sess, err := s.session(ctx, b)
 		if err != nil {

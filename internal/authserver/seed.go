@@ -103,7 +103,17 @@ func (s *Server) disable(ctx context.Context, kind store.EntryKind, e store.Vers
 	e.Value.Disabled, e.Value.Since = true, s.Now()
 	change.Entries = append(change.Entries, e)
 	change.Records = append(change.Records, s.entryRecord(name, kind, e.Value.ID))
-	return s.apply(ctx, change)
+	if err := s.apply(ctx, change); err != nil {
+		return err
+	}
+	// A login that was just being finished may have made a grant after the first
+	// look; none is made from here on.
+	for _, acc := range change.Accounts {
+		if _, err := s.revokeWhere(ctx, store.GrantQuery{Subject: acc.Value.ID}, event.ReasonAccountGone); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Server) disableAccount(ctx context.Context, email string, c *store.Change) error {

@@ -99,6 +99,9 @@ func (s *Server) redeemOnce(ctx context.Context, p oauth.Params, client *Client,
 	if err != nil {
 		return none, err
 	}
+	if err := s.stillHere(ctx, r.Value.Subject); err != nil {
+		return none, err
+	}
 	env := s.env()
 	var change store.Change
 	installation, err := s.installation(ctx, &change, r.Value.Subject, r.Value.Facts, proof.Thumbprint)
@@ -133,6 +136,20 @@ func (s *Server) redeemOnce(ctx context.Context, p oauth.Params, client *Client,
 		return none, redeemProblem(refused)
 	}
 	return s.answerLogin(ctx, client, r.Value.Nonce, effects, first, env)
+}
+
+// stillHere refuses to go on with a login whose account was disabled since it was
+// approved. A request that nobody has approved has no subject yet.
+func (s *Server) stillHere(ctx context.Context, subject string) error {
+	if subject == "" {
+		return nil
+	}
+	acc, err := s.store.Account(ctx, s.tenant, subject)
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && acc.Value.Disabled:
+		return oauth.Fail(oauth.GrantEnded)
+	}
+	return problem(err)
 }
 
 // redeemProblem names an expired code as such.
