@@ -53,6 +53,7 @@ func problems() []problemRow {
 		{grant.ErrCodeReused, oauth.CodeReused},
 		{grant.ErrProofRequired, oauth.ProofRequired},
 		{grant.ErrInactive, oauth.GrantEnded},
+		{grant.ErrNoBearer, oauth.GrantEnded},
 		{grant.ErrForeignClient, oauth.RefreshForeign},
 		{grant.ErrNoRefresh, oauth.RefreshUnknown},
 		{grant.ErrUnknownToken, oauth.RefreshUnknown},

@@ -47,6 +47,8 @@ func (s *Server) refresh(ctx context.Context, p oauth.Params, client *Client, pr
 		if err != nil {
 			return none, problem(err)
 		}
+		res, err := s.Registry().Resource(g.Value.Resource)
+		e.Bearer = err == nil && res.Bearer && !client.DPoPRequired // as it is now, whatever it was at the login
 		return s.refreshOnce(ctx, presented, handle, e, g)
 	})
 }

@@ -67,6 +67,7 @@ type Refresh struct {
 	Thumbprint string   // of the verified proof; empty when none was presented
 	Scope      []string // asked for; nil means the grant's
 	Resource   string   // asked for; empty means the grant's
+	Bearer     bool     // client and resource both still allow a token without a key
 	// Successor is the hash of the presented token's successor under
 	// Env.Random.Salt; Repeat the same under the state's own salt.
 	Successor Hash
@@ -164,6 +165,8 @@ func stepRefresh(g Grant, e Refresh, env Env) (Grant, []Effect, error) {
 		return g, nil, ErrNoRefresh
 	case e.Generation > g.Generation:
 		return g, nil, ErrUnknownToken // of a state that a restored backup has lost
+	case g.Thumbprint == "" && !e.Bearer:
+		return g, nil, ErrNoBearer
 	case g.Thumbprint != "" && e.Thumbprint == "":
 		return g, nil, ErrProofRequired
 	case g.Thumbprint != "" && e.Thumbprint != g.Thumbprint:

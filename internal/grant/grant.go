@@ -125,6 +125,7 @@ var (
 	ErrCodeKey        = errors.New("grant: the proof is by another key than the request's")
 	ErrCodeReused     = errors.New("grant: the code was already used")
 	ErrProofRequired  = errors.New("grant: a proof is required")
+	ErrNoBearer       = errors.New("grant: bound to no key, and that is not allowed any more")
 	ErrPending        = errors.New("grant: the person has not decided yet")
 	ErrDenied         = errors.New("grant: the person denied it")
 	ErrInactive       = errors.New("grant: not active")

@@ -198,7 +198,7 @@ func (w *world) refresh(t *testing.T, get func(k, def string) string) string {
 	}
 	e := Refresh{
 		Client: get("client", "cli"), Generation: gen, Presented: presented, Thumbprint: get("key", "K"),
-		Resource: get("resource", ""), Successor: token(gen+1, w.env.Random.Salt), Repeat: token(gen+1, w.grant.Salt),
+		Bearer: get("bearer", "yes") == "yes", Resource: get("resource", ""), Successor: token(gen+1, w.env.Random.Salt), Repeat: token(gen+1, w.grant.Salt),
 	}
 	if s := get("scope", ""); s != "" {
 		e.Scope = strings.Split(s, ",")
@@ -285,7 +285,7 @@ func answerName(err error) string {
 		"OTHER-BROWSER": ErrForeignSession, "SCOPE": ErrScope, "RESOURCE": ErrResource, "HANDSHAKE-FIRST": ErrHandshake,
 		"NO-HANDSHAKE": ErrNoHandshake, "LATE": ErrHandshakeLate, "WRONG-ANSWER": ErrHandshakeWrong, "HAS-CODE": ErrCodeIssued,
 		"OTHER-CLIENT": ErrCodeForeign, "REDIRECT": ErrCodeRedirect, "VERIFIER": ErrCodeVerifier, "CODE-KEY": ErrCodeKey,
-		"CODE-REUSED": ErrCodeReused, "NO-PROOF": ErrProofRequired, "INACTIVE": ErrInactive, "FOREIGN-CLIENT": ErrForeignClient,
+		"CODE-REUSED": ErrCodeReused, "NO-PROOF": ErrProofRequired, "INACTIVE": ErrInactive, "NO-BEARER": ErrNoBearer, "FOREIGN-CLIENT": ErrForeignClient,
 		"NO-REFRESH": ErrNoRefresh, "SUPERSEDED": ErrSuperseded, "REUSED": ErrReused, "WRONG-KEY": ErrWrongKey, "UNKNOWN": ErrUnknownToken,
 	} {
 		if errors.Is(err, e) {
