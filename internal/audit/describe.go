@@ -30,6 +30,7 @@ var sentences = map[event.Name]string{
 	event.DeviceExpired:  "the login with a user code that {client} asked for was not finished in time",
 	event.DeviceRedeemed: "{client} redeemed the device code",
 	event.DeviceRepeated: "{client} asked again for the answer to its device code, which was lost",
+	event.LoginsSeen:     "{who} has seen the device logins so far",
 
 	event.GrantCreated:    "{client} may now use {resource} for {who}{scope}{until}",
 	event.GrantRevoked:    "the grant of {client} for {who} was revoked{reason}",
@@ -38,6 +39,7 @@ var sentences = map[event.Name]string{
 	event.TokenRevoked:    "one access token of {client} was revoked{reason}{jti}",
 	event.IDTokenIssued:   "{client} was told who signed in: {who}",
 	event.RefreshRepeated: "{client} asked again for the answer that was lost, and got the same refresh token{generation}",
+	event.TokenTripped:    "an access token of {client} for {resource} was used without its own key{detail}{where}; it counts as copied{jti}",
 	event.RefreshReused:   "a refresh token of {client} that was already spent was presented{reason}; it counts as stolen",
 
 	event.AccountCreated:  "an account was made for {who}{reason}",
@@ -68,6 +70,7 @@ var reasons = map[event.Reason]string{
 	event.ReasonCodeReused:   "its authorization code was used twice",
 	event.ReasonReuse:        "an old refresh token was presented",
 	event.ReasonWrongKey:     "a refresh token was presented with another key",
+	event.ReasonCopied:       "a copy of its access token was used",
 	event.ReasonIdle:         "it was not used for too long",
 	event.ReasonLifetime:     "its time is over",
 	event.ReasonClientGone:   "the client was removed from the config",

@@ -66,6 +66,10 @@ const (
 	DeviceExpired  Name = "device.expired"
 	DeviceRedeemed Name = "device.redeemed"
 	DeviceRepeated Name = "device.repeated" // the same key asked again for a lost answer
+	LoginsSeen     Name = "logins.seen"     // the person has seen the device logins until then
+
+	// Tripwire.
+	TokenTripped Name = "token.tripped" // an access token was used without its own key; Detail says how
 )
 
 // All lists every name, in the order they were introduced.
@@ -78,7 +82,8 @@ func All() []Name {
 		AccountCreated, AccountChanged, AccountDisabled, SignInSucceeded, SignInFailed, SessionEnded,
 		ServerStarted, ClientAdded, ClientChanged, ClientDisabled,
 		ResourceAdded, ResourceChanged, ResourceDisabled, KeyAdded, KeyRetired, AuditExported,
-		DeviceStarted, DeviceOpened, DeviceBound, DeviceApproved, DeviceDenied, DeviceExpired, DeviceRedeemed, DeviceRepeated,
+		DeviceStarted, DeviceOpened, DeviceBound, DeviceApproved, DeviceDenied, DeviceExpired, DeviceRedeemed, DeviceRepeated, LoginsSeen,
+		TokenTripped,
 	}
 }
 
@@ -94,6 +99,7 @@ const (
 	ReasonCodeReused   Reason = "code_reused"         // OAuth 2.1 §4.1.3
 	ReasonReuse        Reason = "refresh_reused"      // an old generation was presented
 	ReasonWrongKey     Reason = "refresh_wrong_key"   // a refresh token with a proof by another key
+	ReasonCopied       Reason = "token_copied"        // a copy of an access token was used
 	ReasonIdle         Reason = "idle"                // not refreshed within the idle lifetime
 	ReasonLifetime     Reason = "lifetime"            // the grant's whole lifetime is over
 	ReasonClientGone   Reason = "client_disabled"     // its config entry was removed

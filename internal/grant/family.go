@@ -131,6 +131,8 @@ func StepGrant(g Grant, e GrantEvent, env Env) (Grant, []Effect, error) {
 		return stepRevokeToken(g, e, env)
 	case Reissue:
 		return stepReissue(g, e, env)
+	case Trip:
+		return stepTrip(g, e, env)
 	}
 	panic("grant: unknown grant event")
 }

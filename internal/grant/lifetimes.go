@@ -36,6 +36,14 @@ const (
 	// retry that was under way when its answer came) is no theft.
 	SupersededGrace = 30 * time.Second
 
+	// TripWindow: whoever uses copies of two tokens of a grant within it gets at
+	// them as they are issued (an access token lives AccessTokenLife).
+	TripWindow = 10 * time.Minute
+
+	// TripBearerPause: a gateway that drops proofs makes every request look like
+	// a copy. One token of a grant ends in this time, and one record is made.
+	TripBearerPause = time.Minute
+
 	// ProofLife: a DPoP proof without a server nonce.
 	ProofLife = 60 * time.Second
 

@@ -125,11 +125,13 @@ func (w *history) drawRequestEvent() RequestEvent {
 
 func (w *history) drawGrantEvent() GrantEvent {
 	t := w.t
-	if n := rapid.IntRange(0, 40).Draw(t, "event"); n < 3 {
+	if n := rapid.IntRange(0, 40).Draw(t, "event"); n < 5 {
 		return []GrantEvent{
 			Revoke{Reason: "person"},
 			LapseGrant{},
 			RevokeToken{Client: "cli", JTI: "jti_x", Until: w.env.Now.Add(time.Minute)},
+			Trip{Kind: TripWrongKey, JTI: "jti_x", Until: w.env.Now.Add(time.Minute)},
+			Trip{Kind: TripBearer, JTI: "jti_x", Until: w.env.Now.Add(time.Minute), Revoke: rapid.Bool().Draw(t, "trip")},
 		}[n]
 	}
 	presented := rapid.SampledFrom(w.tokens).Draw(t, "token")

@@ -180,6 +180,8 @@ func (w *world) play(t *testing.T, words []string) string {
 		return w.family(Revoke{Reason: "person"})
 	case "revoke-token":
 		return w.family(RevokeToken{Client: get("client", "cli"), JTI: "jti_x", Until: w.env.Now.Add(time.Minute)})
+	case "trip":
+		return w.family(Trip{Kind: TripKind(get("kind", "wrong_key")), JTI: "jti_x", Until: w.env.Now.Add(time.Minute), Revoke: get("revoke", "no") == "yes"})
 	case "grant-time":
 		return w.family(LapseGrant{})
 	}
