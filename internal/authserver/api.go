@@ -45,6 +45,7 @@ type APICall struct {
 // Caller is who calls the server's own API.
 type Caller struct {
 	Token   token.AccessClaims
+	Proof   dpop.Proof
 	Account store.Account
 }
 
@@ -71,7 +72,7 @@ func (s *Server) Authenticate(ctx context.Context, c APICall, scope string) (Cal
 	case t.Thumbprint == "":
 		return Caller{}, oauth.Fail(oauth.TokenInvalid)
 	}
-	_, err = dpop.Verify(c.Proofs[0], dpop.Expect{
+	proof, err := dpop.Verify(c.Proofs[0], dpop.Expect{
 		Method: c.Method, URL: c.URL, AccessToken: text, Thumbprint: t.Thumbprint, Now: now,
 		MaxAge: grant.ProofLife, Leeway: 5 * time.Second,
 		Nonces: s.apiNonces, NonceUse: dpop.NonceRequired, Replays: s.proofs, Headers: s.headers,
@@ -90,7 +91,7 @@ func (s *Server) Authenticate(ctx context.Context, c APICall, scope string) (Cal
 		(scope == ScopeAdmin && !slices.Contains(acc.Value.Roles, RoleAdmin)) {
 		return Caller{}, oauth.FailParam(oauth.InsufficientScope, scope)
 	}
-	return Caller{Token: t, Account: acc.Value}, nil
+	return Caller{Token: t, Proof: proof, Account: acc.Value}, nil
 }
 
 // bound takes a token from exactly one Authorization header of the DPoP scheme

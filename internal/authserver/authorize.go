@@ -184,12 +184,18 @@ func (s *Server) view(ctx context.Context, r grant.Request, requestURI string, b
 	if ok && s.freshEnough(r, p) {
 		v.Person = &p
 		names = res.mayGrant(r.Scope, p.Account.Roles)
-		v.Lacking = !slices.ContainsFunc(names, func(n string) bool { _, b := builtin(n); return !b }) && len(names) < len(r.Scope)
+		v.Lacking = lacking(r.Scope, names)
 	}
 	for _, n := range names {
 		v.Scopes = append(v.Scopes, res.Explain(n))
 	}
 	return v, nil
+}
+
+// lacking reports whether nothing is left of the scopes of the resource that were
+// asked for.
+func lacking(asked, may []string) bool {
+	return !slices.ContainsFunc(may, func(n string) bool { _, b := builtin(n); return !b }) && len(may) < len(asked)
 }
 
 // freshEnough reports whether the sign-in is what the request asks for (OIDC

@@ -66,6 +66,7 @@ type Server struct {
 	feed       *revocations
 	polls      *polls
 	guesses    *guesses
+	logins     *deviceLogins
 	turns      turns
 }
 
@@ -81,8 +82,8 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		headers:    jws.NewHeaderCache(maxHeaders),
 		assertions: dpop.NewMemoryReplays(maxAssertions),
 		pending:    newPendingRequests(),
-		polls:      newPolls(),
 		guesses:    newGuesses(),
+		logins:     newDeviceLogins(),
 		turns:      turns{seed: maphash.MakeSeed()},
 	}
 	s.keys.Store(o.Keys)
@@ -93,6 +94,11 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	s.nonces = source.For(o.Tenant, nonceAudience)
 	s.apiNonces = source.For(o.Tenant, o.Issuer+oauth.PathAPI)
+	before, err := o.Store.PendingDevices(ctx, o.Tenant, s.Now())
+	if err != nil {
+		return nil, err
+	}
+	s.polls = newPolls(before, s.Now())
 	s.feed = newRevocations()
 	if err := s.loadRevocations(ctx); err != nil {
 		return nil, err

@@ -21,6 +21,8 @@ type Call struct {
 	// Wait is how long the client is ready to wait for an answer (RFC 7240 §4.3,
 	// Prefer: wait).
 	Wait time.Duration
+	// Release, when it is closed, sends whoever waits home: the server stops.
+	Release <-chan struct{}
 }
 
 // client finds who calls (RFC 6749 §2.3, §3.2.1). All clients are public so

@@ -39,7 +39,7 @@ func (s *Server) StartDevice(ctx context.Context, c Call) (oauth.DeviceResponse,
 		Tenant: s.tenant, ID: id.New(id.Device, now, s.draw10()), Status: grant.Pending,
 		Client: client.ID, Scope: scopes, Resource: resource, Thumbprint: p.Thumbprint,
 		Refresh: client.has(oauth.GrantRefreshToken), Lifetimes: client.Lifetimes,
-		Interval: grant.OfferInterval(s.polls.pending(now)), Facts: reportedFacts(c),
+		Interval: grant.OfferInterval(s.polls.outstanding(now)), Facts: reportedFacts(c),
 		CreatedAt: now, TypeBy: now.Add(grant.UserCodeLife), ExpiresAt: now.Add(grant.DeviceCodeLife),
 	}
 	return s.storeDevice(ctx, d)
@@ -64,7 +64,7 @@ func (s *Server) storeDevice(ctx context.Context, d grant.Device) (oauth.DeviceR
 		if err != nil {
 			return oauth.DeviceResponse{}, err
 		}
-		s.polls.begin(d)
+		s.polled(d)
 		return oauth.DeviceResponse{
 			DeviceCode: code.Reveal(), UserCode: user, VerificationURI: s.issuer + oauth.PathVerify,
 			ExpiresIn: seconds(grant.DeviceCodeLife), Interval: seconds(d.Interval), TypeWithin: seconds(grant.UserCodeLife),
@@ -76,9 +76,9 @@ func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 // pollDevice answers a poll (RFC 8628 §3.4, §3.5). Bad proofs and missing nonces
 // were refused before, and are not polls. Who does not hold the code cannot
-// disturb the pace of who does. wait is how long the client is ready to wait for
-// the decision; the answer comes at the decision then.
-func (s *Server) pollDevice(ctx context.Context, p oauth.Params, client *Client, proof dpop.Proof, wait time.Duration) (oauth.TokenResponse, error) {
+// disturb the pace of who does. Where the client is ready to wait, the answer comes
+// at the decision.
+func (s *Server) pollDevice(ctx context.Context, p oauth.Params, client *Client, proof dpop.Proof, c Call) (oauth.TokenResponse, error) {
 	var none oauth.TokenResponse
 	text, err := p.Need("device_code")
 	if err != nil {
@@ -96,16 +96,17 @@ func (s *Server) pollDevice(ctx context.Context, p oauth.Params, client *Client,
 	if err := known.holder.Check(client.ID, proof.Thumbprint); err != nil {
 		return none, deviceProblem(err)
 	}
-	switch s.polls.pace(hash, s.Now()) {
+	switch s.polls.judge(hash, s.Now()) {
 	case grant.PollSlowDown:
 		return none, oauth.Fail(oauth.DeviceSlowDown)
 	case grant.PollDenied:
 		return none, s.hammered(ctx, hash, client, proof)
 	}
-	if out, err := s.collect1(ctx, code, hash, client, proof); !errors.Is(err, oauth.Fail(oauth.DevicePending)) || wait <= 0 {
+	if out, err := s.collect1(ctx, code, hash, client, proof); !errors.Is(err, oauth.Fail(oauth.DevicePending)) || c.Wait <= 0 {
 		return out, err
 	}
-	if !s.polls.wait(ctx, hash, wait) {
+	s.polls.wait(ctx, c.Release, hash, min(c.Wait, MaxWait, known.ends().Sub(s.Now())))
+	if ctx.Err() != nil { // nobody hears the answer: what there is waits for the next poll
 		return none, oauth.Fail(oauth.DevicePending)
 	}
 	return s.collect1(ctx, code, hash, client, proof)
@@ -124,12 +125,21 @@ func (s *Server) knownDevice(ctx context.Context, hash grant.Hash) (polled, erro
 	if err != nil {
 		return polled{}, problem(err)
 	}
-	return s.polls.begin(d.Value), nil
+	return s.polled(d.Value), nil
+}
+
+// polled tells those who poll of a device authorization's newest state.
+func (s *Server) polled(d grant.Device) polled {
+	name := d.Client
+	if c, err := s.Registry().Client(name); err == nil {
+		name = c.ID
+	}
+	return s.polls.begin(d, name)
 }
 
 // collect1 gives what a device code is worth now.
 func (s *Server) collect1(ctx context.Context, code secret.Value, hash grant.Hash, client *Client, proof dpop.Proof) (oauth.TokenResponse, error) {
-	if k, ok := s.polls.known(hash); ok && k.pending && s.Now().Before(k.deadline) && (k.holder.Thumbprint != "" || proof.Thumbprint == "") {
+	if k, ok := s.polls.known(hash); ok && k.pending && s.Now().Before(k.ends()) && (k.holder.Thumbprint != "" || proof.Thumbprint == "") {
 		if k.holder.Thumbprint == "" && client.DPoPRequired {
 			return oauth.TokenResponse{}, oauth.Fail(oauth.ProofRequired)
 		}
@@ -189,13 +199,14 @@ func (s *Server) collectOnce(ctx context.Context, d store.Versioned[grant.Device
 	if err := s.apply(ctx, change); err != nil {
 		return none, err
 	}
-	s.polls.begin(next)
+	s.polled(next)
 	switch {
 	case refused != nil:
 		return none, deviceProblem(refused)
 	case held.Version != 0:
 		return s.answerAgain(again, held.Value, next, code, env)
 	}
+	s.logins.note(next.Subject, env.Now)
 	return s.answerLogin(ctx, client, "", effects, first, env)
 }
 
@@ -229,18 +240,33 @@ func (s *Server) hammered(ctx context.Context, hash grant.Hash, client *Client, 
 }
 
 // CancelDevice ends a login that was stopped at the tool: RFC 7009's endpoint,
-// with the device code as the token.
+// with the device code as the token. One that was redeemed while the tool
+// stopped, so that the answer was lost, ends with its grant. One that has ended,
+// or is not known, is answered like one that was cancelled.
 func (s *Server) CancelDevice(ctx context.Context, code string, client *Client, proof dpop.Proof) error {
-	return s.abandon(ctx, grant.Hash(secret.New(code).Hash()), grant.Abandon{
-		Client: client.ID, Thumbprint: proof.Thumbprint, Reason: event.ReasonCancelled,
-	})
+	hash := grant.Hash(secret.New(code).Hash())
+	err := s.abandon(ctx, hash, grant.Abandon{Client: client.ID, Thumbprint: proof.Thumbprint, Reason: event.ReasonCancelled})
+	switch {
+	case errors.Is(err, oauth.Fail(oauth.DeviceUnknown)), errors.Is(err, oauth.Fail(oauth.DeviceExpired)):
+		return nil
+	case !errors.Is(err, oauth.Fail(oauth.RequestDecided)):
+		return err
+	}
+	d, err := s.store.DeviceByCode(ctx, s.tenant, hash)
+	if err != nil {
+		return deviceProblem(err)
+	}
+	if d.Value.Status != grant.Redeemed {
+		return nil
+	}
+	return s.endGrant(ctx, d.Value.Grant, client.ID, grant.Revoke{Reason: event.ReasonCancelled})
 }
 
 func (s *Server) abandon(ctx context.Context, hash grant.Hash, e grant.Abandon) error {
 	_, err := retry(func() (struct{}, error) {
 		d, err := s.store.DeviceByCode(ctx, s.tenant, hash)
 		if err != nil {
-			return struct{}{}, problem(err)
+			return struct{}{}, deviceProblem(err)
 		}
 		return struct{}{}, s.stepDevice(ctx, d, e)
 	})
@@ -265,7 +291,7 @@ func (s *Server) stepDevice(ctx context.Context, d store.Versioned[grant.Device]
 		if err := s.apply(ctx, change); err != nil {
 			return err
 		}
-		s.polls.begin(next)
+		s.polled(next)
 	}
 	return deviceProblem(refused)
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/oauth"
+	"github.com/keytether/keytether/internal/policy"
 	"github.com/keytether/keytether/internal/secret"
 	"github.com/keytether/keytether/internal/store"
 )
@@ -23,21 +25,32 @@ type Typed struct {
 
 // TypeDevice takes a user code that a person typed (RFC 8628 §3.3). A right one
 // binds the device authorization to this browser; a wrong one counts against
-// the session, the address, and everybody (§5.1). Errors: UserCodeWrong,
+// the person, the network, and everybody (§5.1). Errors: UserCodeWrong,
 // *CodeLimitError.
 func (s *Server) TypeDevice(ctx context.Context, typed string, b Browser) (Typed, error) {
-	now := s.Now()
-	if wait := s.guesses.blocked(b, now, s.polls.pending(now)); wait > 0 {
-		return Typed{}, &CodeLimitError{After: wait}
+	p, _, err := s.Person(ctx, b)
+	if err != nil {
+		return Typed{}, err
 	}
+	return guess(s, newGuesser(p.Account.ID, b), typed, func(hash grant.Hash) (Typed, error) {
+		return retry(func() (Typed, error) { return s.typeDevice(ctx, hash, b) })
+	})
+}
+
+// guess counts a user code that is tried.
+func guess[T any](s *Server, who guesser, typed string, try func(grant.Hash) (T, error)) (T, error) {
+	var none T
+	now := s.Now()
 	code, err := secret.ReadUserCode(typed)
 	if err != nil {
-		return Typed{}, oauth.Fail(oauth.UserCodeWrong) // a slip, not a guess: no code reads like that
+		return none, oauth.Fail(oauth.UserCodeWrong) // a slip, not a guess: no code reads like that
 	}
-	hash := grant.Hash(secret.UserCodeHash(code))
-	out, err := retry(func() (Typed, error) { return s.typeDevice(ctx, hash, b) })
-	if errors.Is(err, oauth.Fail(oauth.UserCodeWrong)) {
-		s.guesses.wrong(b, now)
+	if wait, signIn := s.guesses.begin(who, now, s.polls.outstanding(now)); wait > 0 {
+		return none, &CodeLimitError{After: wait, SignIn: signIn}
+	}
+	out, err := try(grant.Hash(secret.UserCodeHash(code)))
+	if !errors.Is(err, oauth.Fail(oauth.UserCodeWrong)) {
+		s.guesses.right(who, now)
 	}
 	return out, err
 }
@@ -66,13 +79,13 @@ func (s *Server) typeDevice(ctx context.Context, hash grant.Hash, b Browser) (Ty
 	s.collect(&change, effects)
 	if !change.IsEmpty() {
 		change.Devices = append(change.Devices, store.Versioned[grant.Device]{Value: next, Version: d.Version})
-		if sess.Version == 0 {
+		if sess.Version == 0 && refused == nil {
 			change.Sessions = append(change.Sessions, sess)
 		}
 		if err := s.apply(ctx, change); err != nil {
 			return Typed{}, err
 		}
-		s.polls.begin(next)
+		s.polled(next)
 	}
 	if refused != nil {
 		return Typed{}, typeProblem(refused)
@@ -118,8 +131,11 @@ func (s *Server) TypedBindingName(typed string) string {
 // DeviceView is what the consent page shows of a device authorization.
 type DeviceView struct {
 	View
-	Handle    string
-	Elsewhere bool // the browser has another address than the device
+	Handle string
+	// Wanting is what policy asks for before Allow counts.
+	Wanting   policy.Action
+	Elsewhere bool // the device is on another network than the approver
+	Less      bool // policy takes scopes away that were asked for
 }
 
 // ViewDevice shows a device authorization to the browser that typed its code.
@@ -128,7 +144,8 @@ func (s *Server) ViewDevice(ctx context.Context, handle string, b Browser) (Devi
 	if err != nil {
 		return DeviceView{}, err
 	}
-	return s.viewDevice(ctx, d.Value, handle, b)
+	v, _, err := s.viewDevice(ctx, d.Value, handle, b, false)
+	return v, err
 }
 
 // typedDevice finds a device authorization that this browser has typed the code
@@ -157,35 +174,75 @@ func (s *Server) typedDevice(ctx context.Context, handle string, b Browser) (sto
 	return d, nil
 }
 
-func (s *Server) viewDevice(ctx context.Context, d grant.Device, handle string, b Browser) (DeviceView, error) {
+// viewDevice gives the page, and, where somebody is signed in, what an approval
+// would be.
+func (s *Server) viewDevice(ctx context.Context, d grant.Device, handle string, b Browser, confirmed bool) (DeviceView, grant.ApproveDevice, error) {
 	// The page is the one of an authorization request; only what differs is here.
 	v, err := s.view(ctx, grant.Request{
 		ID: d.ID, Client: d.Client, Resource: d.Resource, Scope: d.Scope, Facts: d.Facts, CreatedAt: d.CreatedAt,
 		Lifetimes: d.Lifetimes, Refresh: d.Refresh, MaxAge: -1,
 	}, "", b)
-	return DeviceView{View: v, Handle: handle, Elsewhere: elsewhere(d.Facts.Address, b.Address)}, err
+	out := DeviceView{View: v, Handle: handle}
+	if err != nil || v.Person == nil {
+		return out, grant.ApproveDevice{}, err
+	}
+	facts := policy.DeviceFacts{
+		Approver: b.Address, Confirmed: confirmed, AskedAt: d.TypedAt, AuthTime: v.Person.Session.AuthTime,
+	}
+	e := out.judge(d, v.Person.Account, facts)
+	e.Session, e.Binding, e.ACR = v.Person.Session.ID, grant.Hash(b.Binding.Hash()), v.Person.Session.ACR
+	return out, e, nil
 }
 
-// elsewhere reports whether two addresses are of different networks as far as a
-// server can tell: a household or an office comes from one address.
-func elsewhere(device, browser string) bool {
-	return device != "" && browser != "" && device != browser
+// judge asks policy, and gives the approval that it would let through.
+func (v *DeviceView) judge(d grant.Device, acc store.Account, facts policy.DeviceFacts) grant.ApproveDevice {
+	var ours []string // scopes of ours give no power over the resource
+	facts.Device, facts.Scope = d.Facts.Address, nil
+	for _, n := range v.Resource.mayGrant(d.Scope, acc.Roles) {
+		if _, ok := builtin(n); ok {
+			ours = append(ours, n)
+		} else {
+			facts.Scope = append(facts.Scope, n)
+		}
+	}
+	asked := len(facts.Scope)
+	if asked == 0 && !v.Lacking { // who only wants to know who somebody is
+		facts.Scope, ours = ours, nil
+	}
+	verdict := policy.Device(v.Client.Device, facts)
+	v.Wanting, v.Elsewhere, v.Less = verdict.Action, verdict.Elsewhere, len(verdict.Scope) < len(facts.Scope)
+	e := grant.ApproveDevice{Subject: acc.ID, AuthTime: facts.AuthTime, Lifetimes: grant.Lifetimes{Grant: verdict.Grant, Idle: verdict.Grant}}
+	v.Scopes = nil
+	for _, n := range d.Scope {
+		if slices.Contains(ours, n) || slices.Contains(verdict.Scope, n) {
+			e.Scope = append(e.Scope, n)
+			v.Scopes = append(v.Scopes, v.Resource.Explain(n))
+		}
+	}
+	if verdict.Grant > 0 {
+		v.Ends = min(v.Ends, verdict.Grant)
+	}
+	return e
 }
 
 // DeviceDecision is what the person pressed.
 type DeviceDecision struct {
 	Handle string
 	Allow  bool
-	// Confirmed is set on the second, deliberate step that Allow takes when the
-	// browser is elsewhere.
+	// Confirmed is set on the second, deliberate step.
 	Confirmed bool
 }
 
-// ErrConfirm asks for the second step.
-var ErrConfirm = errors.New("authserver: the browser is on another network than the device: ask again")
+// What is still wanting before Allow counts.
+var (
+	// ErrConfirm asks for the second step.
+	ErrConfirm = errors.New("authserver: Allow must be pressed a second time")
+	// ErrSignInAgain asks for a sign-in that is newer than the typed code.
+	ErrSignInAgain = errors.New("authserver: the person must sign in again")
+)
 
-// DecideDevice takes the person's Allow or Deny. ErrConfirm means that Allow
-// must be asked for a second time.
+// DecideDevice takes the person's Allow or Deny. Errors: ErrConfirm,
+// ErrSignInAgain, DevicePolicy, and those of ViewDevice.
 func (s *Server) DecideDevice(ctx context.Context, in DeviceDecision, b Browser) error {
 	_, err := retry(func() (struct{}, error) { return struct{}{}, s.decideDevice(ctx, in, b) })
 	return err
@@ -196,36 +253,43 @@ func (s *Server) decideDevice(ctx context.Context, in DeviceDecision, b Browser)
 	if err != nil {
 		return err
 	}
-	v, err := s.viewDevice(ctx, d.Value, in.Handle, b)
+	v, e, err := s.viewDevice(ctx, d.Value, in.Handle, b, in.Confirmed)
 	if err != nil {
 		return err
 	}
 	if v.Person == nil {
 		return oauth.Fail(oauth.LoginRequired)
 	}
-	p := *v.Person
-	binding := grant.Hash(b.Binding.Hash())
 	if !in.Allow {
-		return s.stepDevice(ctx, d, grant.DenyDevice{Session: p.Session.ID, Binding: binding, Subject: p.Account.ID})
+		return s.stepDevice(ctx, d, grant.DenyDevice{Session: e.Session, Binding: e.Binding, Subject: e.Subject})
 	}
-	if v.Lacking {
-		return oauth.Fail(oauth.ScopeUnknown)
-	}
-	if v.Elsewhere && !in.Confirmed {
-		return ErrConfirm
-	}
-	res, err := s.Registry().Resource(d.Value.Resource)
-	if err != nil {
+	if err := wanting(v); err != nil {
 		return err
 	}
-	return s.stepDevice(ctx, d, grant.ApproveDevice{
-		Session: p.Session.ID, Binding: binding, Subject: p.Account.ID,
-		Scope: res.mayGrant(d.Value.Scope, p.Account.Roles), AuthTime: p.Session.AuthTime, ACR: p.Session.ACR,
-	})
+	return s.stepDevice(ctx, d, e)
 }
 
-// CodeLimitError says how long to wait before the next user code.
-type CodeLimitError struct{ After time.Duration }
+// wanting names what policy still asks for.
+func wanting(v DeviceView) error {
+	switch {
+	case v.Lacking:
+		return oauth.Fail(oauth.ScopeUnknown)
+	case v.Wanting == policy.Allow:
+		return nil
+	case v.Wanting == policy.Confirm:
+		return ErrConfirm
+	case v.Wanting == policy.SignInAgain:
+		return ErrSignInAgain
+	}
+	return oauth.Fail(oauth.DevicePolicy)
+}
+
+// CodeLimitError says how long to wait before the next user code, and whether
+// whoever signs in first need not.
+type CodeLimitError struct {
+	After  time.Duration
+	SignIn bool
+}
 
 // Error says so.
 func (e *CodeLimitError) Error() string { return "authserver: too many user codes tried" }

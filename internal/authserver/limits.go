@@ -1,6 +1,10 @@
 package authserver
 
-import "time"
+import (
+	"time"
+
+	"github.com/keytether/keytether/internal/oauth"
+)
 
 // Bounds of what is kept in memory.
 const (
@@ -35,5 +39,5 @@ const (
 	maxWaiting = 20_000
 
 	// MaxWait is how long one poll is held open.
-	MaxWait = 25 * time.Second
+	MaxWait = oauth.DeviceWait * time.Second
 )

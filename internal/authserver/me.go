@@ -27,6 +27,7 @@ type HeldGrant struct {
 	Ends     time.Time
 	Used     time.Time // when it was last renewed
 	Bearer   bool
+	Flow     string
 }
 
 // Mine lists a person's active grants by installation, newest first.
@@ -65,7 +66,7 @@ func (s *Server) Mine(ctx context.Context, account string) ([]Held, error) {
 func (s *Server) heldGrant(g grant.Grant) HeldGrant {
 	h := HeldGrant{
 		ID: g.ID, Client: g.Client, Resource: g.Resource, Since: g.CreatedAt, Ends: g.EndsAt,
-		Used: g.RotatedAt, Bearer: g.Thumbprint == "",
+		Used: g.RotatedAt, Bearer: g.Thumbprint == "", Flow: g.Flow,
 	}
 	if c, err := s.Registry().Client(g.Client); err == nil {
 		h.Client = c.Name

@@ -14,28 +14,67 @@ import (
 // volatile: a restart forgets it to the tools' favour, and the store has the
 // rest.
 type polls struct {
-	shards  [64]pollShard
+	shards  [pollShards]pollShard
 	live    atomic.Int64 // pending ones that are known
 	waiting atomic.Int64
+	swept   atomic.Int64 // when, in Unix nanoseconds
+
+	// What was pending at the start, of which nobody may have polled since.
+	before      int64
+	beforeUntil time.Time
 }
+
+const (
+	pollShards = 64
+
+	// sweepEvery is how often what ended is forgotten, so that the interval
+	// shrinks soon after a storm.
+	sweepEvery = 15 * time.Second
+
+	// sweepLater: what has ended is remembered a little longer, for late polls.
+	sweepLater = time.Minute
+)
 
 type pollShard struct {
 	mu      sync.Mutex
 	byCode  map[grant.Hash]*polled
-	swept   time.Time
 	waiters map[grant.Hash]chan struct{} // one a code; closed at the decision
 }
 
-// polled is what a poll needs. There may be a million.
+// polled is what a poll needs. There may be a million, so that it is small:
+// times are Unix nanoseconds, and clients are shared strings.
 type polled struct {
 	holder   grant.Holder
-	deadline time.Time
+	deadline int64
+	last     int64 // of the last accepted poll; 0 before the first
+	interval int32 // milliseconds
+	refused  int16
+	raised   bool
 	pending  bool
-	pace     grant.Pace
 }
 
-func newPolls() *polls {
-	p := &polls{}
+func (k *polled) ends() time.Time { return time.Unix(0, k.deadline) }
+
+func (k *polled) pace() grant.Pace {
+	p := grant.Pace{Interval: time.Duration(k.interval) * time.Millisecond, Raised: k.raised, Refused: int(k.refused)}
+	if k.last != 0 {
+		p.Last = time.Unix(0, k.last)
+	}
+	return p
+}
+
+func (k *polled) setPace(p grant.Pace) {
+	k.interval, k.raised = int32(p.Interval/time.Millisecond), p.Raised
+	k.refused = int16(min(p.Refused, grant.MaxRefusedPolls+1))
+	if !p.Last.IsZero() {
+		k.last = p.Last.UnixNano()
+	}
+}
+
+// newPolls begins with so many pending, none of which lives longer than a device
+// authorization from now.
+func newPolls(before int, now time.Time) *polls {
+	p := &polls{before: int64(before), beforeUntil: now.Add(grant.DeviceCodeLife)}
 	for i := range p.shards {
 		p.shards[i].byCode = make(map[grant.Hash]*polled)
 		p.shards[i].waiters = make(map[grant.Hash]chan struct{})
@@ -43,23 +82,26 @@ func newPolls() *polls {
 	return p
 }
 
-func (p *polls) shard(h grant.Hash) *pollShard { return &p.shards[h[0]%64] }
+func (p *polls) shard(h grant.Hash) *pollShard { return &p.shards[h[0]%pollShards] }
 
 // begin takes the newest state of a device authorization, and wakes who waits
-// for it when it is decided.
-func (p *polls) begin(d grant.Device) polled {
+// for it when it is decided. client is the registry's own string, shared by all.
+func (p *polls) begin(d grant.Device, client string) polled {
 	sh := p.shard(d.CodeHash)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	p.sweep(sh, d.CreatedAt)
 	k := sh.byCode[d.CodeHash]
 	if k == nil {
-		k = &polled{pace: grant.Pace{Interval: d.Interval}}
+		k = &polled{}
+		k.setPace(grant.Pace{Interval: d.Interval})
 		sh.byCode[d.CodeHash] = k
 	} else if k.pending {
 		p.live.Add(-1)
 	}
-	k.holder, k.deadline, k.pending = d.Holder(), d.Deadline(), d.Status == grant.Pending
+	k.holder, k.deadline, k.pending = d.Holder(), d.Deadline().UnixNano(), d.Status == grant.Pending
+	if client == k.holder.Client {
+		k.holder.Client = client
+	}
 	if k.pending {
 		p.live.Add(1)
 	} else if w := sh.waiters[d.CodeHash]; w != nil {
@@ -69,24 +111,46 @@ func (p *polls) begin(d grant.Device) polled {
 	return *k
 }
 
-// sweep forgets, once a minute, what ended long ago.
-func (p *polls) sweep(sh *pollShard, now time.Time) {
-	if now.Sub(sh.swept) < time.Minute {
+// sweep forgets, now and then, what ended a while ago.
+func (p *polls) sweep(now time.Time) {
+	was := p.swept.Load()
+	if d := now.UnixNano() - was; d >= 0 && d < int64(sweepEvery) || !p.swept.CompareAndSwap(was, now.UnixNano()) {
 		return
 	}
-	sh.swept = now
-	for h, k := range sh.byCode {
-		if now.After(k.deadline.Add(time.Minute)) {
-			if k.pending {
-				p.live.Add(-1)
-			}
-			delete(sh.byCode, h)
-		}
+	for i := range p.shards {
+		p.live.Add(-p.shards[i].sweep(now))
 	}
 }
 
-// pending is about how many tools are waiting for a person.
-func (p *polls) pending(time.Time) int { return int(p.live.Load()) }
+// sweep gives how many of those that it forgot or that are over counted as
+// pending.
+func (sh *pollShard) sweep(now time.Time) (over int64) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for h, k := range sh.byCode {
+		if now.Before(k.ends()) {
+			continue
+		}
+		if k.pending {
+			k.pending = false // the store says the rest
+			over++
+		}
+		if now.After(k.ends().Add(sweepLater)) {
+			delete(sh.byCode, h)
+		}
+	}
+	return over
+}
+
+// outstanding is about how many tools are waiting for a person.
+func (p *polls) outstanding(now time.Time) int {
+	p.sweep(now)
+	n := p.live.Load()
+	if now.Before(p.beforeUntil) {
+		n = max(n, p.before)
+	}
+	return int(n)
+}
 
 // known gives what is remembered of a device code.
 func (p *polls) known(h grant.Hash) (polled, bool) {
@@ -99,8 +163,8 @@ func (p *polls) known(h grant.Hash) (polled, bool) {
 	return polled{}, false
 }
 
-// pace judges one poll by its holder.
-func (p *polls) pace(h grant.Hash, now time.Time) grant.PollAnswer {
+// judge judges one poll by its holder.
+func (p *polls) judge(h grant.Hash, now time.Time) grant.PollAnswer {
 	sh := p.shard(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -108,44 +172,59 @@ func (p *polls) pace(h grant.Hash, now time.Time) grant.PollAnswer {
 	if k == nil {
 		return grant.PollAccepted
 	}
-	var a grant.PollAnswer
-	k.pace, a = k.pace.Poll(now)
+	next, a := k.pace().Poll(now)
+	k.setPace(next)
 	return a
 }
 
-// wait waits for the decision and reports whether it was made. There is one
-// waiter a code: a second makes the first go home. When too many wait, nobody
-// more is let.
-func (p *polls) wait(ctx context.Context, h grant.Hash, d time.Duration) bool {
+// wait waits for the decision, at most for d. There is one waiter a code: a
+// second makes the first go home. When too many wait, nobody more is let. Who
+// has waited as long as one may can come again at once, for a waiting tool costs
+// less than a polling one.
+func (p *polls) wait(ctx context.Context, release <-chan struct{}, h grant.Hash, d time.Duration) {
 	if p.waiting.Add(1) > maxWaiting {
 		p.waiting.Add(-1)
-		return false
+		return
 	}
 	defer p.waiting.Add(-1)
-	sh := p.shard(h)
-	sh.mu.Lock()
-	if k := sh.byCode[h]; k == nil || !k.pending {
-		sh.mu.Unlock()
-		return true
+	w, left := p.register(h)
+	if left {
+		return
 	}
-	if old := sh.waiters[h]; old != nil {
-		close(old)
-	}
-	w := make(chan struct{})
-	sh.waiters[h] = w
-	sh.mu.Unlock()
 	t := time.NewTimer(d)
 	defer t.Stop()
+	full := false
 	select {
 	case <-w:
 	case <-t.C:
+		full = d >= MaxWait
 	case <-ctx.Done():
+	case <-release:
 	}
+	sh := p.shard(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.waiters[h] == w {
 		delete(sh.waiters, h)
+		if k := sh.byCode[h]; k != nil && full {
+			k.last = 0
+		}
 	}
-	k := sh.byCode[h]
-	return k == nil || !k.pending
+}
+
+// register takes the place of the code's waiter. There is nothing to wait for
+// where it is decided.
+func (p *polls) register(h grant.Hash) (w chan struct{}, decided bool) {
+	sh := p.shard(h)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if k := sh.byCode[h]; k == nil || !k.pending {
+		return nil, true
+	}
+	if old := sh.waiters[h]; old != nil {
+		close(old)
+	}
+	w = make(chan struct{})
+	sh.waiters[h] = w
+	return w, false
 }

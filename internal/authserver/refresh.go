@@ -80,8 +80,19 @@ func (s *Server) refreshOnce(ctx context.Context, presented secret.Value, h secr
 		return oauth.TokenResponse{}, refreshProblem(refused)
 	}
 	out, err := s.mint(t, env)
+	if err != nil {
+		return out, err
+	}
 	out.RefreshToken, out.GrantExpires = successor.Reveal(), g.Value.EndsAt.Unix()
-	return out, err
+	since := g.Value.RotatedAt
+	if e.Repeat != (grant.Hash{}) { // the answer that is repeated may have had some
+		since = since.Add(-g.Value.Lifetimes.Idle)
+	}
+	out.Notices, err = s.noticesSince(ctx, g.Value, since)
+	if err != nil { // the tokens are more important
+		s.log.WarnContext(ctx, "notices", "error", err)
+	}
+	return out, nil
 }
 
 // repeatSuccessor derives again what an earlier answer gave. A rotation of the

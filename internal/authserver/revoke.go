@@ -8,6 +8,7 @@ import (
 	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/id"
 	"github.com/keytether/keytether/internal/oauth"
+	"github.com/keytether/keytether/internal/secret"
 	"github.com/keytether/keytether/internal/store"
 	"github.com/keytether/keytether/internal/token"
 )
@@ -16,7 +17,8 @@ import (
 // itself. A token that is not known, or has ended, is answered like one that
 // was revoked; another client's is refused. A public client proves nothing but
 // that it holds the token, so that a proof is not asked for: whoever holds a
-// token may end it.
+// token may end it. A device code ends the login that waits for it (ours; RFC
+// 7009 §2.1 lets a server have further token types), and is proved as at a poll.
 func (s *Server) Revoke(ctx context.Context, c Call) error {
 	text, err := c.Params.Need("token")
 	if err != nil {
@@ -25,6 +27,13 @@ func (s *Server) Revoke(ctx context.Context, c Call) error {
 	client, err := s.client(c)
 	if err != nil {
 		return err
+	}
+	if _, err := secret.Parse(secret.Device, text); err == nil {
+		p, err := s.proof(c, client)
+		if err != nil {
+			return err
+		}
+		return s.CancelDevice(ctx, text, client, p)
 	}
 	if h, ok := s.openRefresh(text); ok {
 		return s.endGrant(ctx, id.Raw(h.Grant).String(id.Grant), client.ID, grant.Revoke{Reason: event.ReasonLogout})

@@ -45,7 +45,7 @@ func (s *Server) Token(ctx context.Context, c Call) (oauth.TokenResponse, error)
 	case oauth.GrantRefreshToken:
 		return s.refresh(ctx, c.Params, client, p)
 	case oauth.GrantDeviceCode:
-		return s.pollDevice(ctx, c.Params, client, p, min(c.Wait, MaxWait))
+		return s.pollDevice(ctx, c.Params, client, p, c)
 	}
 	return s.redeem(ctx, c.Params, client, p)
 }

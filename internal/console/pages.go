@@ -7,6 +7,7 @@ import (
 	"github.com/keytether/keytether/internal/authserver"
 	"github.com/keytether/keytether/internal/event"
 	"github.com/keytether/keytether/internal/oauth"
+	"github.com/keytether/keytether/internal/policy"
 )
 
 // SignIn is the sign-in page: on the way to a consent page, or to /me.
@@ -28,10 +29,13 @@ func (s *Site) SignIn(w io.Writer, p SignIn) error {
 // Consent is the consent page.
 type Consent struct {
 	View    authserver.View
-	Device  string // handle of a device authorization; empty: an authorization request
-	Confirm bool   // the second step, when the browser is elsewhere than the device
-	Token   string // the form's
-	Address string // where this browser is
+	Device  string        // handle of a device authorization; empty: an authorization request
+	Confirm bool          // the second step
+	Wanting policy.Action // what policy asks for before Allow counts; empty: nothing
+	Apart   bool          // the device is on another network than this browser
+	Less    bool          // policy takes scopes away that were asked for
+	Token   string        // the form's
+	Address string        // where this browser is
 	Now     time.Time
 }
 
@@ -52,13 +56,22 @@ func (c Consent) Told() bool {
 // Elsewhere reports whether the login was started from another address than
 // the browser's.
 func (c Consent) Elsewhere() bool {
+	if c.Device != "" {
+		return c.Apart
+	}
 	return c.View.Facts.Address != "" && c.Address != "" && c.View.Facts.Address != c.Address
+}
+
+// Allowable reports whether there is an Allow to press.
+func (c Consent) Allowable() bool {
+	return !c.View.Lacking && c.Wanting != policy.Trusted && c.Wanting != policy.Refuse
 }
 
 // Code is the page where a person types a user code (RFC 8628 §3.3).
 type Code struct {
 	Token   string
 	Problem string
+	SignIn  bool // whoever signs in first may go on
 }
 
 // Code writes the page.
@@ -177,8 +190,21 @@ type Me struct {
 	Done         string // what was just done; empty: nothing
 	Cards        []Card
 	SignOutToken string
+	New          []NewLogin // device logins that the person is told of
+	SeenToken    string     // of the form that says they are known
+	SeenUntil    string
 	Now          time.Time
 }
+
+// NewLogin is one device login in the banner.
+type NewLogin struct {
+	authserver.NewLogin
+	Disown string // token of "This wasn't me"
+	Now    time.Time
+}
+
+// When says how long ago it was.
+func (n NewLogin) When() string { return ago(n.Now, n.Since) }
 
 // Card is one installation.
 type Card struct {

@@ -69,7 +69,7 @@ func (h *Handler) device(w *answer, r *http.Request) error {
 		return err
 	}
 	if p.Get("device") == "" {
-		return h.showCode(w, http.StatusOK, h.browser(w, r, ""), "")
+		return h.showCode(w, http.StatusOK, h.browser(w, r, ""), console.Code{})
 	}
 	b := h.browser(w, r, deviceBinding(p))
 	v, err := h.server.ViewDevice(r.Context(), p.Get("device"), b)
@@ -82,8 +82,8 @@ func (h *Handler) device(w *answer, r *http.Request) error {
 	return h.showDevice(w, b, v, false)
 }
 
-func (h *Handler) showCode(w *answer, status int, b authserver.Browser, problem string) error {
-	page := console.Code{Token: h.server.FormToken(b, typePurpose), Problem: problem}
+func (h *Handler) showCode(w *answer, status int, b authserver.Browser, page console.Code) error {
+	page.Token = h.server.FormToken(b, typePurpose)
 	return w.html(status, func(out io.Writer) error { return h.site.Code(out, page) })
 }
 
@@ -94,7 +94,7 @@ func (h *Handler) showDevice(w *answer, b authserver.Browser, v authserver.Devic
 		purpose = confirmPurpose(v.Handle)
 	}
 	page := console.Consent{
-		View: v.View, Device: v.Handle, Confirm: confirm, Token: h.server.FormToken(b, purpose), Address: b.Address, Now: h.server.Now(),
+		View: v.View, Device: v.Handle, Confirm: confirm, Wanting: v.Wanting, Apart: v.Elsewhere, Less: v.Less, Token: h.server.FormToken(b, purpose), Address: b.Address, Now: h.server.Now(),
 	}
 	return w.html(http.StatusOK, func(out io.Writer) error { return h.site.Consent(out, page) })
 }
@@ -113,7 +113,7 @@ func (h *Handler) typeCode(w *answer, r *http.Request) error {
 	var limit *authserver.CodeLimitError
 	if errors.As(err, &limit) || errors.Is(err, oauth.Fail(oauth.UserCodeWrong)) {
 		status, doc := w.errorHead(err)
-		return h.showCode(w, status, b, doc.Description)
+		return h.showCode(w, status, b, console.Code{Problem: doc.Description, SignIn: limit != nil && limit.SignIn})
 	}
 	if err != nil {
 		return err
@@ -157,6 +157,13 @@ func (h *Handler) decideDevice(w *answer, r *http.Request) error {
 			return err
 		}
 		return h.showDevice(w, b, v, true)
+	}
+	if errors.Is(err, authserver.ErrSignInAgain) {
+		v, err := h.server.ViewDevice(r.Context(), d.Handle, b)
+		if err != nil {
+			return err
+		}
+		return h.showSignIn(w, http.StatusOK, b, console.SignIn{ClientName: v.Client.Name, Device: v.Handle, Email: v.Person.Account.Email})
 	}
 	if err != nil {
 		return err

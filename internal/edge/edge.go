@@ -90,6 +90,7 @@ func (h *Handler) routes() {
 	h.direct(oauth.PathDevice, h.deviceAuthorization)
 	h.direct(oauth.PathRevoke, h.revoke)
 	h.direct(oauth.PathIntrospect, h.introspect)
+	h.direct(oauth.PathTripwire, h.tripwire)
 	h.direct(oauth.PathRevocations, h.revocations)
 
 	h.page(oauth.PathAuthorize, methods{http.MethodGet: h.authorize, http.MethodHead: h.authorize, http.MethodPost: h.authorizePost})
@@ -101,6 +102,7 @@ func (h *Handler) routes() {
 	h.page(pathMe, methods{http.MethodGet: h.me, http.MethodHead: h.me})
 	h.page(pathMeRevoke, methods{http.MethodPost: h.meRevoke})
 	h.page(pathMeDisown, methods{http.MethodPost: h.meDisown})
+	h.page(pathMeSeen, methods{http.MethodPost: h.seen})
 	h.page(pathMeSignOut, methods{http.MethodPost: h.signOut})
 	h.page("/{$}", methods{http.MethodGet: h.landing, http.MethodHead: h.landing})
 	h.nowhere = h.page("/", nil)
@@ -108,6 +110,8 @@ func (h *Handler) routes() {
 	h.api(oauth.PathAPI+"/whoami", authserver.ScopeAccount, http.MethodGet, h.whoami)
 	h.api(oauth.PathAPI+"/grants", authserver.ScopeAccount, http.MethodGet, h.grants)
 	h.api(oauth.PathAPI+"/grants/{id}", authserver.ScopeAccount, http.MethodDelete, h.endGrant)
+	h.api(oauth.PathAPI+"/device/view", authserver.ScopeAccount, http.MethodPost, h.approvable)
+	h.api(oauth.PathAPI+"/device/decide", authserver.ScopeAccount, http.MethodPost, h.approve)
 	h.api(oauth.PathAPI+"/audit/export", authserver.ScopeAdmin, http.MethodGet, h.export)
 	// Both of a folder's spellings, or the mux redirects the one to the other.
 	nothing := h.serve(h.nothingHere, h.directError)
@@ -125,6 +129,7 @@ const (
 	pathMe        = "/me"
 	pathMeRevoke  = "/me/revoke"
 	pathMeDisown  = "/me/disown"
+	pathMeSeen    = "/me/seen"
 	pathMeSignOut = "/me/signout"
 )
 

@@ -3,6 +3,7 @@ package edge
 import (
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/keytether/keytether/internal/authserver"
 	"github.com/keytether/keytether/internal/console"
@@ -13,6 +14,7 @@ const signOutPurpose = "sign out"
 
 func revokePurpose(grant string) string        { return "revoke " + grant }
 func disownPurpose(installation string) string { return "disown " + installation }
+func seenPurpose(until string) string          { return "seen until " + until }
 func disownGrantPurpose(grant string) string   { return "disown grant " + grant }
 
 // done says what the last form did. The query only chooses among these.
@@ -46,10 +48,43 @@ func (h *Handler) me(w *answer, r *http.Request) error {
 	if p, err := oauth.ParseParams(r.URL.RawQuery); err == nil {
 		page.Done = done(p.Get("done"))
 	}
+	h.banner(b, who, held, &page)
 	for _, in := range held {
 		page.Cards = append(page.Cards, h.card(b, in, page))
 	}
 	return w.html(http.StatusOK, func(out io.Writer) error { return h.site.Me(out, page) })
+}
+
+// banner tells of device logins that the person has not yet said to know.
+func (h *Handler) banner(b authserver.Browser, who authserver.Person, held []authserver.Held, page *console.Me) {
+	for _, n := range h.server.NewLogins(who.Account, held) {
+		row := console.NewLogin{NewLogin: n, Now: page.Now, Disown: h.server.FormToken(b, disownGrantPurpose(n.ID))}
+		if n.Installation.ID != "" {
+			row.Disown = h.server.FormToken(b, disownPurpose(n.Installation.ID))
+		}
+		page.New = append(page.New, row)
+		if until := n.Since.UTC().Format(time.RFC3339Nano); until > page.SeenUntil {
+			page.SeenUntil = until
+		}
+	}
+	page.SeenToken = h.server.FormToken(b, seenPurpose(page.SeenUntil))
+}
+
+// seen takes the person's word that the logins of the banner are theirs. One that
+// came since the page was shown stays.
+func (h *Handler) seen(w *answer, r *http.Request) error {
+	p, who, _, err := h.person(w, r, func(p oauth.Params) string { return seenPurpose(p.Get("until")) })
+	if err != nil {
+		return err
+	}
+	until, err := time.Parse(time.RFC3339Nano, p.Get("until"))
+	if err != nil {
+		return oauth.FailParam(oauth.BadRequest, "until")
+	}
+	if err := h.server.SeeLogins(r.Context(), who.Account.ID, until); err != nil {
+		return err
+	}
+	return w.seeOther(h.issuer + pathMe)
 }
 
 func (h *Handler) card(b authserver.Browser, in authserver.Held, page console.Me) console.Card {

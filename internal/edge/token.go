@@ -36,11 +36,13 @@ func (h *Handler) token(w *answer, r *http.Request) error {
 	c.Wait = wanted(r.Header)
 	if c.Wait > 0 { // the answer may come later than others'
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(c.Wait + writeTime))
+		c.Release = h.stopping
 	}
 	out, err := h.server.Token(r.Context(), c)
 	if err != nil {
 		return err
 	}
+	h.server.SeenAt(out.GrantID, h.address(r))
 	return w.json(http.StatusOK, out)
 }
 

@@ -48,11 +48,14 @@ func (e *tooManyError) Unwrap() error { return oauth.Fail(oauth.RateLimited) }
 func retryAfter(err error, status int) int {
 	var tooMany *tooManyError
 	var signIn *authserver.LimitedError
+	var codes *authserver.CodeLimitError
 	switch {
 	case errors.As(err, &tooMany):
 		return ceilSeconds(tooMany.after)
 	case errors.As(err, &signIn):
 		return ceilSeconds(signIn.After)
+	case errors.As(err, &codes):
+		return ceilSeconds(codes.After)
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
 		return 1
 	}

@@ -78,7 +78,7 @@ type ApproveDevice struct {
 	Installation string // ins_…: it signed the approval; then no browser is needed
 	Subject      string
 	Scope        []string
-	Lifetimes    Lifetimes // no longer than the client's; zero keeps those
+	Lifetimes    Lifetimes // zero ones keep the client's, and longer ones do too
 	AuthTime     time.Time
 	ACR          string
 }
@@ -106,8 +106,8 @@ type Collect struct {
 	Unused bool
 }
 
-// Abandon ends it before its time: the tool was stopped, or polls in spite of
-// every slow_down.
+// Abandon ends it before its time: the tool was stopped, after the person's Allow
+// perhaps, or polls in spite of every slow_down.
 type Abandon struct {
 	Client     string
 	Thumbprint string
@@ -310,7 +310,8 @@ func stepAbandon(s Device, e Abandon, env Env) (Device, []Effect, error) {
 	if err := s.Holder().Check(e.Client, e.Thumbprint); err != nil {
 		return s, nil, err
 	}
-	if s.Status != Pending {
+	// The person's Allow does not bind a tool that has stopped since.
+	if s.Status != Pending && (s.Status != Approved || e.Reason != event.ReasonCancelled) {
 		return s, nil, ErrNotPending
 	}
 	s.Status, s.DecidedAt = Denied, env.Now
@@ -331,13 +332,14 @@ func (s Device) record(name event.Name, env Env) Record {
 	r := event.Record{
 		Name: name, Tenant: s.Tenant, Time: env.Now, Client: s.Client, Request: s.ID, Session: s.Session,
 		Subject: s.Subject, Resource: s.Resource, Flow: FlowDevice, Thumbprint: s.Thumbprint, Grant: s.Grant,
-		Installation: s.ApprovedBy,
 	}
 	switch name {
 	case event.DeviceOpened:
 		r.Scope, r.Facts = strings.Join(s.Scope, " "), s.Facts
 	case event.DeviceApproved:
-		r.Scope, r.Facts = strings.Join(s.Granted, " "), s.Facts
+		r.Scope, r.Facts, r.Installation = strings.Join(s.Granted, " "), s.Facts, s.ApprovedBy
+	case event.DeviceDenied:
+		r.Installation = s.ApprovedBy
 	}
 	return Record{r}
 }

@@ -95,5 +95,7 @@ func Catalogue() []Problem {
 		{UserCodeWrong, "access_denied", 400, exitDenied, "There is no login with this code, or it is over", "Compare the code with what the tool shows, or start the login again"},
 		{UserCodeLimit, "access_denied", 429, exitDenied, "Too many codes were tried", "Wait a while, then try again"},
 		{DevicePolicy, "access_denied", 403, exitDenied, "This server does not allow a login that was started in this way from there", "Log in on the computer itself, or ask the administrator of the server"},
+		{ApproverUnfit, "access_denied", 403, exitDenied, "This installation cannot approve a login: it was not itself logged in at with a browser on its own machine, or the login is its own", "Approve in the browser, or at another computer of yours"},
+		{ApprovalWrong, "invalid_request", 400, exitFailed, "The approval is not signed by this installation, or not for this login", "Sign it as the documentation of the API says"},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Metadata is the server's metadata document (RFC 8414 §2, OIDC Discovery §3).
@@ -37,10 +38,16 @@ type Metadata struct {
 	PromptValuesSupported             []string `json:"prompt_values_supported,omitempty"`
 	ACRValuesSupported                []string `json:"acr_values_supported,omitempty"`
 	ServiceDocumentation              string   `json:"service_documentation,omitempty"`
+	TripwireEndpoint                  string   `json:"keytether_tripwire_endpoint,omitempty"`
 
 	HandshakeEndpoint      string `json:"keytether_handshake_endpoint,omitempty"`
 	RevocationFeedEndpoint string `json:"keytether_revocation_feed_endpoint,omitempty"`
+	DeviceWait             int64  `json:"keytether_device_wait,omitempty"` // seconds that a device poll may ask to wait (Prefer: wait)
 }
+
+// DeviceWait is how many seconds the answer to a device poll is kept back for
+// the decision, at most, where the client asks for it.
+const DeviceWait = 25
 
 // Paths of the endpoints below the issuer.
 const (
@@ -50,6 +57,7 @@ const (
 	PathRevoke      = "/oauth/revoke"
 	PathIntrospect  = "/oauth/introspect"
 	PathJWKS        = "/oauth/jwks"
+	PathTripwire    = "/oauth/tripwire" // where resource servers report copied tokens
 	PathRevocations = "/oauth/revocations"
 	PathDevice      = "/oauth/device_authorization"
 	PathVerify      = "/device" // where a person types a user code
@@ -83,6 +91,7 @@ func MetadataFor(issuer string, scopes []string) Metadata {
 		PAREndpoint:                      issuer + PathPAR,
 		DeviceAuthorizationEndpoint:      issuer + PathDevice,
 		JWKSURI:                          issuer + PathJWKS,
+		TripwireEndpoint:                 issuer + PathTripwire,
 		RevocationEndpoint:               issuer + PathRevoke,
 		IntrospectionEndpoint:            issuer + PathIntrospect,
 		ScopesSupported:                  scopes,
@@ -105,6 +114,7 @@ func MetadataFor(issuer string, scopes []string) Metadata {
 		AuthorizationResponseISSSupported: true,
 		HandshakeEndpoint:                 issuer + PathHandshake,
 		RevocationFeedEndpoint:            issuer + PathRevocations,
+		DeviceWait:                        DeviceWait,
 	}
 }
 
@@ -137,7 +147,7 @@ func DecodeMetadata(issuer string, body []byte) (Metadata, error) {
 		return Metadata{}, FailParam(BadRequest, "issuer")
 	}
 	for _, e := range []string{
-		m.AuthorizationEndpoint, m.TokenEndpoint, m.PAREndpoint, m.JWKSURI, m.RevocationEndpoint,
+		m.TripwireEndpoint, m.AuthorizationEndpoint, m.TokenEndpoint, m.PAREndpoint, m.JWKSURI, m.RevocationEndpoint,
 		m.IntrospectionEndpoint, m.HandshakeEndpoint, m.RevocationFeedEndpoint, m.DeviceAuthorizationEndpoint,
 	} {
 		if e == "" {
@@ -149,7 +159,7 @@ func DecodeMetadata(issuer string, body []byte) (Metadata, error) {
 		}
 	}
 	// What Keytether adds is pinned to the issuer's own origin.
-	for _, e := range []string{m.HandshakeEndpoint, m.RevocationFeedEndpoint} {
+	for _, e := range []string{m.HandshakeEndpoint, m.RevocationFeedEndpoint, m.TripwireEndpoint} {
 		if e != "" && Origin(e) != Origin(issuer) {
 			return Metadata{}, FailParam(BadRequest, "endpoint")
 		}
@@ -175,6 +185,19 @@ type TokenResponse struct {
 	Resource     string `json:"resource,omitempty"`
 	GrantID      string `json:"grant_id,omitempty"`      // ours: the `sid` of its tokens
 	GrantExpires int64  `json:"grant_expires,omitempty"` // ours: NumericDate of the grant's end
+
+	// Notices is ours: what the person should be told at this installation.
+	Notices []Notice `json:"keytether_notices,omitempty"`
+}
+
+// Notice tells an installation of a device login elsewhere by the same person.
+// The same one may come more than once: GrantID tells them apart.
+type Notice struct {
+	GrantID string    `json:"grant_id"`
+	Client  string    `json:"client"`            // its name
+	Host    string    `json:"host,omitempty"`    // as the tool reported it
+	Address string    `json:"address,omitempty"` // where it was started from
+	At      time.Time `json:"at"`                // RFC 3339, UTC
 }
 
 // String redacts: a token response is never printed whole.

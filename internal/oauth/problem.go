@@ -93,6 +93,8 @@ const (
 	UserCodeWrong  Code = "user_code_wrong"
 	UserCodeLimit  Code = "user_code_limit"
 	DevicePolicy   Code = "device_policy"
+	ApproverUnfit  Code = "approver_unfit"
+	ApprovalWrong  Code = "approval_invalid"
 )
 
 // Problem is one row of the catalogue.

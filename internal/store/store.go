@@ -194,6 +194,8 @@ type Account struct {
 	Disabled     bool
 	CreatedAt    time.Time
 	FromConfig   bool
+	// LoginsSeen: device logins until then are known to the person.
+	LoginsSeen time.Time
 }
 
 // Session is a browser session: the cookie at the server. Not a grant. Before

@@ -114,6 +114,29 @@ func (c *coder) time(p *time.Time) {
 	}
 }
 
+// flagAndTime is a flag, and a time that was added to the list of fields later:
+// the flag's second bit says that one follows, so that where it is zero all is
+// written as before there was one.
+func (c *coder) flagAndTime(p *bool, t *time.Time) {
+	b := byte(0)
+	if *p {
+		b = 1
+	}
+	if !t.IsZero() {
+		b |= 2
+	}
+	if !c.reading {
+		c.out = append(c.out, b)
+	} else if s := c.take(1); s != "" {
+		b = s[0]
+		*p, c.bad = b&1 == 1, c.bad || b > 3
+	}
+	if b&2 != 0 {
+		c.time(t)
+		c.bad = c.bad || t.IsZero()
+	}
+}
+
 func (c *coder) flag(p *bool) {
 	if !c.reading {
 		b := byte(0)
@@ -275,7 +298,7 @@ func accountFields(c *coder, a *store.Account) {
 	c.strs(&a.Roles)
 	c.flag(&a.Disabled)
 	c.time(&a.CreatedAt)
-	c.flag(&a.FromConfig)
+	c.flagAndTime(&a.FromConfig, &a.LoginsSeen)
 }
 
 func sessionFields(c *coder, s *store.Session) {

@@ -97,6 +97,14 @@ func TestStateVectors(t *testing.T) {
 	vector(t, golden, requestFields, func(v *grant.Request) { v.Tenant, v.ID = "", "" })
 	vector(t, golden, grantFields, func(v *grant.Grant) { v.Tenant, v.ID = "", "" })
 	vector(t, golden, accountFields, func(v *store.Account) { v.ID = "" })
+	before, err := hex.DecodeString(golden["store.Account.before"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a store.Account
+	if !decode(string(before), &a, accountFields) || !a.LoginsSeen.IsZero() || a.Email != "Email" || string(encode(nil, &a, accountFields)) != string(before) {
+		t.Errorf("an account of before reads as %+v", a)
+	}
 	vector(t, golden, sessionFields, func(v *store.Session) { v.ID = "" })
 	vector(t, golden, installationFields, func(v *store.Installation) { v.ID = "" })
 	vector(t, golden, entryFields, func(v *store.Entry) { v.ID, v.Kind = "", "" })
