@@ -197,6 +197,9 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestRedirectURIs registers redirect URIs, good and bad.
+//
+// Invariant: CF-1b
 func TestRedirectURIs(t *testing.T) {
 	for s, want := range map[string]string{
 		"http://127.0.0.1/callback":   "",

@@ -133,7 +133,7 @@ func TestAuthorizePost(t *testing.T) {
 
 // TestPromptNone asks without a person: never a code.
 //
-// Invariant: CF-6, CF-7a
+// Invariant: CF-7a, CF-11
 func TestPromptNone(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
 	tool := s.NewTool(edgetest.Plain)

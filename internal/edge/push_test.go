@@ -13,7 +13,7 @@ import (
 // TestPushRefuses sends one wrong thing at a time in a pushed authorization
 // request.
 //
-// Invariant: CF-1a, CF-1b, CF-3a, CF-8a, DP-18d, DP-18e, TK-21a
+// Invariant: CF-1a, CF-3a, CF-8a, DP-18d, DP-18e, TK-21a
 func TestPushRefuses(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
 	set := func(name, value string) func(*edgetest.Tool, url.Values) {

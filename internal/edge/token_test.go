@@ -124,7 +124,7 @@ func wrongForms() []wrong {
 // TestTokenRefusesCode sends one wrong thing at a time with a good code. Nothing
 // is recorded, and the code is still good.
 //
-// Invariant: CF-3c, CF-4b, CF-5a, CF-5b, DP-17b, DP-17c, DP-18d, DP-18e, DP-18f, TK-21a
+// Invariant: CF-3c, CF-5a, CF-5b, DP-17b, DP-17c, DP-18d, DP-18e, DP-18f, TK-21a
 func TestTokenRefusesCode(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
 	first := s.NewTool(edgetest.Bound)
@@ -232,14 +232,19 @@ func TestTokenReplayedProof(t *testing.T) {
 	s.Expect(n)
 }
 
-// TestCodeTwice uses a code again: refused, and what it gave is revoked.
+// TestCodeTwice uses a code again: refused, and what it gave is revoked, but not
+// by somebody who has the code alone.
 //
-// Invariant: CF-4a
+// Invariant: CF-4a, CF-4b
 func TestCodeTwice(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
 	tool := s.NewTool(edgetest.Handshake)
 	tool.Login()
 	n := s.Size()
+	wrong := tool.RedeemParams()
+	wrong.Set("code_verifier", edgetest.Random())
+	refused(t, tool.Post(oauth.PathToken, wrong), oauth.CodeVerifier)
+	s.Expect(n)
 	refused(t, tool.Post(oauth.PathToken, tool.RedeemParams()), oauth.CodeReused)
 	s.Expect(n, event.CodeReused, event.GrantRevoked)
 	n = s.Size()
