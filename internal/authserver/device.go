@@ -160,6 +160,9 @@ func (s *Server) collectOnce(ctx context.Context, d store.Versioned[grant.Device
 	if err != nil {
 		return none, err
 	}
+	if err := s.stillHere(ctx, d.Value.Subject); err != nil {
+		return none, err
+	}
 	env := s.env()
 	var change store.Change
 	e := grant.Collect{Client: client.ID, Thumbprint: proof.Thumbprint, Bearer: res.Bearer && !client.DPoPRequired}

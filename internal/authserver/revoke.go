@@ -44,6 +44,8 @@ func (s *Server) Revoke(ctx context.Context, c Call) error {
 		return nil // RFC 7009 §2.2
 	case t.ClientID != client.ID:
 		return oauth.Fail(oauth.UnauthorizedClient) // RFC 7009 §2.1
+	case s.feed.revoked(t.GrantID, t.ID):
+		return nil // it has ended, and that was recorded
 	}
 	return s.endGrant(ctx, t.GrantID, client.ID, grant.RevokeToken{
 		Client: client.ID, JTI: t.ID, Until: t.ExpiresAt, Reason: event.ReasonLogout,

@@ -65,6 +65,15 @@ func TestNoGrantForADisabledAccount(t *testing.T) {
 		tool.Browser.Has(t, http.StatusBadRequest, string(oauth.GrantEnded))
 		s.Expect(n)
 	})
+	t.Run("with a device code", func(t *testing.T) {
+		s, remove := removable(t)
+		d := startDevice(t, s, edgetest.Handshake)
+		d.decide(t, s.NewBrowser(), d.UserCode, "Allow")
+		remove()
+		n := s.Size()
+		refused(t, d.tool.Post(oauth.PathToken, d.params()), oauth.GrantEnded)
+		s.Expect(n)
+	})
 }
 
 // TestBearerForbiddenLater: a grant that is bound to no key gives no token once

@@ -61,6 +61,7 @@ func TestRevoke(t *testing.T) {
 	gone("ktr_" + strings.Repeat("0", 98))
 	gone(tool.Token.GrantID)
 	gone(tool.Token.AccessToken, event.TokenRevoked)
+	gone(tool.Token.AccessToken) // a token that is held fills no log
 	gone(tool.Token.RefreshToken, event.GrantRevoked)
 	gone(tool.Token.RefreshToken)
 	refused(t, tool.Post(oauth.PathToken, tool.RefreshParams()), oauth.GrantEnded)
