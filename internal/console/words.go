@@ -42,3 +42,8 @@ func ago(now, t time.Time) string {
 func day(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
 
 func iso(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// Action is where the answer is posted: a redirect URI of the client's
+// registration, whose scheme was judged there. The template would put #ZgotmplZ
+// for a private-use scheme (RFC 8252 §7.1), and the code would come back to us.
+func (p Post) Action() template.URL { return template.URL(p.Response.RedirectURI) }
