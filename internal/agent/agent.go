@@ -180,7 +180,7 @@ type agent struct {
 	mu       sync.Mutex
 	profiles map[string]*profile
 	ended    map[string]*agentwire.Error // why a profile is not there any more
-	slots    map[string]int              // keystore names that a login in progress uses
+	holds    int                         // logins begun so far, for names in the store
 	logins   int
 	stopping bool
 	lock     lock
@@ -190,7 +190,7 @@ type agent struct {
 func newAgent(ctx context.Context, o Options) *agent {
 	a := &agent{
 		opt: o, log: o.Log, started: o.Clock(), lastUse: o.Clock(),
-		profiles: map[string]*profile{}, ended: map[string]*agentwire.Error{}, slots: map[string]int{},
+		profiles: map[string]*profile{}, ended: map[string]*agentwire.Error{},
 	}
 	a.ctx, a.end = context.WithCancelCause(ctx)
 	return a

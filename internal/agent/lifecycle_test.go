@@ -78,7 +78,7 @@ func TestLoginEndsWithItsCaller(t *testing.T) {
 	if names, _ := r.opt.Store.Names(t.Context()); len(names) != 0 {
 		t.Errorf("left in the store: %v", names)
 	}
-	if _, err := r.opt.Store.Key(t.Context(), slotName("default", r.server.Issuer)); err == nil {
+	if _, err := r.opt.Store.Key(t.Context(), keyName(r.server.Issuer)); err == nil {
 		t.Error("a key is left of a login that came to nothing")
 	}
 }

@@ -46,7 +46,9 @@ type attempt struct {
 	a      *agent
 	req    agentwire.LoginRequest
 	name   string // profile
-	slot   string // in the store
+	slot   string // its entry in the store
+	key    string // its key there
+	hold   string // the entry that holds the key while no login has it
 	reason string
 	client *oauthclient.Client
 	login  *oauthclient.Login
@@ -84,7 +86,7 @@ func (a *agent) beginLogin(r *http.Request) (_ *attempt, err error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := a.key(ctx, s.slot)
+	key, err := a.key(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +123,7 @@ func (s *attempt) fillIn(facts agentwire.Facts) error {
 	if q.Issuer == "" {
 		return agentwire.NewError(agentwire.Usage, couldNot, "no issuer is known", "Give --issuer URL, or set KEYTETHER_ISSUER", nil)
 	}
-	s.name, s.slot = q.Profile, slotName(q.Profile, q.Issuer)
+	s.name, s.slot, s.key = q.Profile, slotName(q.Profile, q.Issuer), keyName(q.Issuer)
 	if err := keystore.CheckName(s.slot); err != nil {
 		return agentwire.NewError(agentwire.Usage, couldNot, "the profile's name is not usable", "Use at most 100 letters, digits, - and _", err)
 	}
@@ -130,11 +132,17 @@ func (s *attempt) fillIn(facts agentwire.Facts) error {
 	return err
 }
 
-// slotName is a profile's name in the store: one key for each issuer, so that two
-// servers cannot tell that their clients are one machine.
-func slotName(profile, issuer string) string {
+// slotName is the name of a login's entry in the store.
+func slotName(profile, issuer string) string { return profile + "@" + issuerName(issuer) }
+
+// keyName is the name of an issuer's key in the store. There is one key for each
+// issuer, whatever the profiles: it is what makes this agent one installation
+// there. And none for two, so that they cannot tell that it is one machine.
+func keyName(issuer string) string { return "key@" + issuerName(issuer) }
+
+func issuerName(issuer string) string {
 	sum := sha256.Sum256([]byte(issuer))
-	return profile + "@" + hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(sum[:8])
 }
 
 // reserve takes one of the places for logins.
@@ -150,17 +158,22 @@ func (a *agent) reserve(s *attempt) error {
 		return agentwire.NewError(agentwire.Busy, couldNot, fmt.Sprintf("there are %d profiles already", maxProfiles), "Log out of some", nil)
 	}
 	a.logins++
-	a.slots[s.slot]++
+	a.holds++
+	s.hold = fmt.Sprintf("login-%d@%s", a.holds, issuerName(s.req.Issuer))
 	return nil
 }
 
-// key gives the slot's key, which a login that replaces another keeps.
-func (a *agent) key(ctx context.Context, slot string) (keystore.Key, error) {
+// key gives the issuer's key, and makes it for the first login there. It stays
+// as long as a login has it, or one in progress holds it.
+func (a *agent) key(ctx context.Context, s *attempt) (keystore.Key, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	k, err := a.opt.Store.Key(ctx, slot)
+	k, err := a.opt.Store.Key(ctx, s.key)
 	if errors.Is(err, keystore.ErrNoKey) {
-		k, err = a.opt.Store.NewKey(ctx, slot)
+		k, err = a.opt.Store.NewKey(ctx, s.key)
+	}
+	if err == nil {
+		err = a.opt.Store.Put(ctx, s.hold, keystore.Entry{Key: s.key})
 	}
 	return k, err
 }
@@ -168,30 +181,20 @@ func (a *agent) key(ctx context.Context, slot string) (keystore.Key, error) {
 // finish gives the place back, and a key that no login came of.
 func (s *attempt) finish() {
 	s.cancel()
-	a := s.a
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if s.released {
-		return
-	}
+	s.a.mu.Lock()
+	defer s.a.mu.Unlock()
 	s.release()
-	used := a.slots[s.slot] > 0
-	for _, p := range a.profiles {
-		used = used || p.slot == s.slot
-	}
-	if !used {
-		if err := a.opt.Store.Delete(context.WithoutCancel(a.ctx), s.slot); err != nil {
-			a.log.Warn("a key without a login could not be deleted", "err", err)
-		}
-	}
 }
 
 // release gives the place back. The agent's mu is held.
 func (s *attempt) release() {
+	if s.released {
+		return
+	}
 	s.released = true
 	s.a.logins--
-	if s.a.slots[s.slot]--; s.a.slots[s.slot] == 0 {
-		delete(s.a.slots, s.slot)
+	if err := s.a.opt.Store.Delete(context.WithoutCancel(s.a.ctx), s.hold); err != nil {
+		s.a.log.Warn("a key without a login could not be deleted", "err", err)
 	}
 }
 
@@ -246,7 +249,7 @@ func (a *agent) install(s *attempt, g oauthclient.Grant) (agentwire.Event, error
 	}
 	refresh := g.Refresh
 	g.Refresh = secret.Value{} // the store alone has it
-	p := newProfile(s.slot, s.client, who, g.Tokens)
+	p := newProfile(s.slot, s.key, s.client, who, g.Tokens)
 
 	a.mu.Lock()
 	var old *leaver
@@ -254,7 +257,7 @@ func (a *agent) install(s *attempt, g oauthclient.Grant) (agentwire.Event, error
 		l := a.remove(s.name)
 		old = &l
 	}
-	err = a.opt.Store.Put(context.WithoutCancel(a.ctx), s.slot, keystore.Entry{RefreshToken: refresh, Metadata: meta})
+	err = a.opt.Store.Put(context.WithoutCancel(a.ctx), s.slot, keystore.Entry{Key: s.key, RefreshToken: refresh, Metadata: meta})
 	if err == nil {
 		a.profiles[s.name] = p
 		delete(a.ended, s.name)

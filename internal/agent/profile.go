@@ -15,9 +15,11 @@ import (
 	"github.com/keytether/keytether/internal/secret"
 )
 
-// profile is one login. Its refresh token and key are in the store under slot.
+// profile is one login. Its refresh token is in the store under slot, and the key
+// that it is bound to under key.
 type profile struct {
 	slot   string
+	key    string
 	client *oauthclient.Client
 
 	// serial is held while the refresh token is used: a rotating token has one
@@ -35,9 +37,9 @@ type profile struct {
 	orphan  secret.Value // a refresh token that came when the login was already gone
 }
 
-func newProfile(slot string, c *oauthclient.Client, who agentwire.Whoami, t oauthclient.Tokens) *profile {
+func newProfile(slot, key string, c *oauthclient.Client, who agentwire.Whoami, t oauthclient.Tokens) *profile {
 	return &profile{
-		slot: slot, client: c, who: who,
+		slot: slot, key: key, client: c, who: who,
 		tokens: map[string]oauthclient.Tokens{"": t}, flights: map[string]*flight{},
 	}
 }
@@ -165,6 +167,7 @@ func (a *agent) keep(ctx context.Context, p *profile, e keystore.Entry) error {
 		p.orphan = e.RefreshToken
 		return errGone
 	}
+	e.Key = p.key
 	return a.opt.Store.Put(ctx, p.slot, e)
 }
 
@@ -195,12 +198,7 @@ func (a *agent) wipe(p *profile) {
 			return // its successor's now
 		}
 	}
-	var err error
-	if a.slots[p.slot] > 0 { // a login in progress has the key
-		err = a.opt.Store.Put(context.WithoutCancel(a.ctx), p.slot, keystore.Entry{})
-	} else {
-		err = a.opt.Store.Delete(context.WithoutCancel(a.ctx), p.slot)
-	}
+	err := a.opt.Store.Delete(context.WithoutCancel(a.ctx), p.slot)
 	if err != nil {
 		a.log.Error("a login could not be wiped", "err", err)
 	}

@@ -21,16 +21,13 @@ import (
 // overwrites them; the strings that callers passed in or took out, and the private key inside
 // crypto/ecdsa, are only dropped for the garbage collector.
 type Memory struct {
-	mu    sync.RWMutex
-	slots map[string]*slot
-}
-
-type slot struct {
-	key   *memKey
-	entry *memEntry
+	mu      sync.RWMutex
+	keys    map[string]*memKey
+	entries map[string]*memEntry
 }
 
 type memEntry struct {
+	key      string
 	token    []byte
 	metadata []byte
 }
@@ -38,7 +35,9 @@ type memEntry struct {
 var _ Store = (*Memory)(nil)
 
 // NewMemory makes an empty store.
-func NewMemory() *Memory { return &Memory{slots: map[string]*slot{}} }
+func NewMemory() *Memory {
+	return &Memory{keys: map[string]*memKey{}, entries: map[string]*memEntry{}}
+}
 
 func ready(ctx context.Context, name string) error {
 	if err := ctx.Err(); err != nil {
@@ -63,8 +62,13 @@ func (m *Memory) NewKey(ctx context.Context, name string) (Key, error) {
 	k := &memKey{signer: s, pub: s.Public()}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.wipe(name)
-	m.slots[name] = &slot{key: k}
+	for n, e := range m.entries {
+		if e.key == name {
+			m.wipe(n)
+		}
+	}
+	m.keys[name].drop()
+	m.keys[name] = k
 	return k, nil
 }
 
@@ -75,11 +79,11 @@ func (m *Memory) Key(ctx context.Context, name string) (Key, error) {
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	s := m.slots[name]
-	if s == nil {
+	k := m.keys[name]
+	if k == nil {
 		return nil, ErrNoKey
 	}
-	return s.key, nil
+	return k, nil
 }
 
 // Put writes the entry. See Store.
@@ -87,14 +91,16 @@ func (m *Memory) Put(ctx context.Context, name string, e Entry) error {
 	if err := ready(ctx, name); err != nil {
 		return err
 	}
+	if err := CheckName(e.Key); err != nil {
+		return err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.slots[name]
-	if s == nil {
+	if m.keys[e.Key] == nil {
 		return ErrNoKey
 	}
-	s.entry.wipe()
-	s.entry = &memEntry{token: []byte(e.RefreshToken.Reveal()), metadata: bytes.Clone(e.Metadata)}
+	m.wipe(name)
+	m.entries[name] = &memEntry{key: e.Key, token: []byte(e.RefreshToken.Reveal()), metadata: bytes.Clone(e.Metadata)}
 	return nil
 }
 
@@ -105,48 +111,51 @@ func (m *Memory) Get(ctx context.Context, name string) (Entry, error) {
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	s := m.slots[name]
-	if s == nil || s.entry == nil {
+	e := m.entries[name]
+	if e == nil {
 		return Entry{}, ErrNotFound
 	}
-	return Entry{RefreshToken: secret.New(string(s.entry.token)), Metadata: bytes.Clone(s.entry.metadata)}, nil
+	return Entry{Key: e.key, RefreshToken: secret.New(string(e.token)), Metadata: bytes.Clone(e.metadata)}, nil
 }
 
-// Delete wipes key and entry. See Store.
+// Delete wipes an entry, and its key with the last one. See Store.
 func (m *Memory) Delete(ctx context.Context, name string) error {
 	if err := ready(ctx, name); err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	key := name
+	if e := m.entries[name]; e != nil {
+		key = e.key
+	}
 	m.wipe(name)
+	for _, e := range m.entries {
+		if e.key == key {
+			return nil
+		}
+	}
+	m.keys[key].drop()
+	delete(m.keys, key)
 	return nil
 }
 
-// Names lists the profiles. See Store.
+// Names lists the entries. See Store.
 func (m *Memory) Names(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	names := slices.Sorted(maps.Keys(m.slots))
-	return slices.DeleteFunc(names, func(n string) bool { return m.slots[n].entry == nil }), nil
+	return slices.Sorted(maps.Keys(m.entries)), nil
 }
 
-// wipe needs the lock.
+// wipe overwrites an entry and takes it away. It needs the lock.
 func (m *Memory) wipe(name string) {
-	if s := m.slots[name]; s != nil {
-		s.entry.wipe()
-		s.key.drop()
-		delete(m.slots, name)
-	}
-}
-
-func (e *memEntry) wipe() {
-	if e != nil {
+	if e := m.entries[name]; e != nil {
 		clear(e.token)
 		clear(e.metadata)
+		delete(m.entries, name)
 	}
 }
 
@@ -171,7 +180,11 @@ func (k *memKey) Sign(input []byte) ([]byte, error) {
 	return s.Sign(input)
 }
 
+// drop makes the handle useless; that there is none is fine.
 func (k *memKey) drop() {
+	if k == nil {
+		return
+	}
 	k.mu.Lock()
 	k.signer = nil
 	k.mu.Unlock()
