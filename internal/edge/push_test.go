@@ -80,6 +80,8 @@ func TestPushRefuses(t *testing.T) {
 
 // TestPush looks at what is answered, and that nothing is recorded before a
 // person opens it.
+//
+// Invariant: CF-8c
 func TestPush(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
 	tool := s.NewTool(edgetest.Handshake)

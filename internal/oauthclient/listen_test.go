@@ -36,6 +36,10 @@ func (f *fakeNet) listen(network, address string) (net.Listener, error) {
 	return l, err
 }
 
+// TestBindOnlyLoopback looks at the addresses, and knocks at all others of this
+// machine.
+//
+// Invariant: CF-1c
 func TestBindOnlyLoopback(t *testing.T) {
 	b, err := bind(net.Listen, 0)
 	if err != nil {

@@ -103,7 +103,7 @@ func TestIssueRefusesMissingClaims(t *testing.T) {
 
 // RFC 9068 §4, RFC 8725: the header decides nothing that the key set does not.
 //
-// Invariant: TK-20a, TK-20d
+// Invariant: TK-20a, TK-20d, TK-20f
 func TestVerifyRefusesHeaders(t *testing.T) {
 	s, attacker := testSigner(t, testKeyID, 1), testSigner(t, testKeyID, 2)
 	rs := testRSASigner(t, "rsa")
