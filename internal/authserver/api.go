@@ -3,6 +3,7 @@ package authserver
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +41,7 @@ type APICall struct {
 	Proofs        []string // every DPoP header
 	Method        string
 	URL           string
+	Address       netip.Addr // of the caller; may be the zero Addr
 }
 
 // Caller is who calls the server's own API.
@@ -56,6 +58,7 @@ type Caller struct {
 func (s *Server) Authenticate(ctx context.Context, c APICall, scope string) (Caller, error) {
 	text, err := bound(c)
 	if err != nil {
+		s.tripAPI(ctx, c, err)
 		return Caller{}, err
 	}
 	now := s.Now()
@@ -78,6 +81,7 @@ func (s *Server) Authenticate(ctx context.Context, c APICall, scope string) (Cal
 		Nonces: s.apiNonces, NonceUse: dpop.NonceRequired, Replays: s.proofs, Headers: s.headers,
 	})
 	if err != nil {
+		s.tripAPI(ctx, c, err)
 		return Caller{}, proofProblem(err)
 	}
 	if s.feed.revoked(t.GrantID, t.ID) {

@@ -68,6 +68,7 @@ type Server struct {
 	guesses    *guesses
 	logins     *deviceLogins
 	turns      turns
+	trips      *trips
 }
 
 // New makes a server and fills its revocation feed from the store.
@@ -85,6 +86,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		guesses:    newGuesses(),
 		logins:     newDeviceLogins(),
 		turns:      turns{seed: maphash.MakeSeed()},
+		trips:      newTrips(),
 	}
 	s.keys.Store(o.Keys)
 	s.registry.Store(o.Registry)
@@ -101,6 +103,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s.polls = newPolls(before, s.Now())
 	s.feed = newRevocations()
 	if err := s.loadRevocations(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.loadAlarms(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil

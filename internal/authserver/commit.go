@@ -38,6 +38,7 @@ func (s *Server) apply(ctx context.Context, c store.Change) error {
 		}
 		return problem(err)
 	}
+	s.trips.heed(c.Records)
 	now := s.Now()
 	for _, g := range c.Grants {
 		if g.Value.Status == grant.Revoked && now.Before(g.Value.AccessUntil.Add(feed.PruneGrace)) {

@@ -14,6 +14,7 @@ type Registry struct {
 	clients   map[string]*Client
 	resources map[string]*Resource
 	order     []*Resource
+	tripRule  grant.TripRule // when a copied token ends its whole grant
 }
 
 // NewRegistry indexes clients and resources, whose ids are distinct.
@@ -26,6 +27,13 @@ func NewRegistry(clients []*Client, resources []*Resource) *Registry {
 		r.resources[res.ID] = res
 	}
 	return r
+}
+
+// WithTripRule gives the same registry with a rule for copied access tokens.
+func (r *Registry) WithTripRule(rule grant.TripRule) *Registry {
+	out := *r
+	out.tripRule = rule
+	return &out
 }
 
 // Client finds a client by its client_id; UnknownClient otherwise.
@@ -57,7 +65,7 @@ func (r *Registry) scopeNames() []string {
 	return out
 }
 
-// Client is a registered OAuth client. All are public native clients so far.
+// Client is a registered OAuth client.
 type Client struct {
 	ID              string
 	Name            string
@@ -74,6 +82,7 @@ type Client struct {
 	IDTokenAlg      jws.Algorithm
 	Lifetimes       grant.Lifetimes
 	Device          policy.DeviceRules // for device logins
+	Authentication  Authentication
 }
 
 func (c *Client) has(grantType string) bool { return slices.Contains(c.GrantTypes, grantType) }

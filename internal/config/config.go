@@ -32,6 +32,7 @@ type Config struct {
 	Accounts       []Account
 	Resources      []Resource // in the file's order; the built-in one is last
 	Clients        []Client   // in the file's order; the built-in one is last unless the file has it
+	RevokeGrant    string     // one of tripRules: when a copied access token ends its whole grant
 	Warnings       []Problem  // what works, but a person should know
 }
 
@@ -104,8 +105,14 @@ const (
 	ModeFormPost = "form_post"
 )
 
-// AuthNone is the authentication method of a public client (RFC 7591 §2).
-const AuthNone = "none"
+// The authentication methods of a client (RFC 7591 §2). AuthNone is a public
+// client's.
+const (
+	AuthNone       = "none"
+	AuthBasic      = "client_secret_basic"
+	AuthPost       = "client_secret_post"
+	AuthPrivateKey = "private_key_jwt"
+)
 
 // Client is a registered client.
 type Client struct {
@@ -125,6 +132,8 @@ type Client struct {
 	Lifetimes       Lifetimes
 	Device          Device
 	AuthMethod      string
+	Secret          secret.Hash `json:",omitzero"`  // of AuthBasic and AuthPost; the secret itself is not kept
+	Keys            *jws.Set    `json:",omitempty"` // of AuthPrivateKey
 	BuiltIn         bool
 }
 
@@ -212,7 +221,7 @@ func Defaults(dataDir, listen string) (*Config, error) {
 		return nil, Problems{{Where: "--listen", What: fmt.Sprintf("%q is not a loopback address. Without a config file the server "+
 			"speaks plain http, and that on loopback only. Use 127.0.0.1:PORT, or write a config with an https issuer", short(listen))}}
 	}
-	c := &Config{Issuer: "http://" + listen, Listen: listen, Data: dataDir}
+	c := &Config{Issuer: "http://" + listen, Listen: listen, Data: dataDir, RevokeGrant: tripRules[0]}
 	c.addBuiltIns()
 	return c, nil
 }

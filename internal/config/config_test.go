@@ -61,7 +61,11 @@ func dir(t *testing.T) string {
 	write("pw", "  correct horse battery \n", 0o600)
 	write("open.pw", "correct horse battery\n", 0o644)
 	write("short.pw", "1234567\n", 0o600)
-	write("secret", strings.Repeat("s", 40), 0o600)
+	write("secret", " 59a0a1e7c6f1b0c4d5a5b6d3f0e1927c\n", 0o600)
+	write("ssss.secret", strings.Repeat("s", 40), 0o600)
+	write("again.secret", strings.Repeat("correcthorse", 4), 0o600)
+	write("spaced.secret", "59a0a1e7c6f1b0c4 d5a5b6d3f0e1927c", 0o600)
+	write("long.secret", strings.Repeat("59a0a1e7c6f1b0c4d5a5b6d3f0e1927c", 16)+"!", 0o600)
 	write("short.secret", "s", 0o600)
 	write("bad.jwks", "{}", 0o600)
 	write("private.jwks", `{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}]}`, 0o600)
@@ -170,7 +174,15 @@ func TestRefusals(t *testing.T) {
 		{dev + "    device: {narrow_to: [read]}\n", "", "is narrow"},
 		{dev + "    device: {other_network: narrow, narrow_to: [dance]}\n", "", "not allowed"},
 		{dev + "    device: {grant: 1000h}\n", "", "out of bounds"},
-		{cli + "    token_endpoint_auth_method: client_secret_basic\n    secret_file: secret\n", "9:33 clients[0].token_endpoint_auth_method", "public clients only"},
+		{cli + "tripwire: {revoke_grant: sometimes}\n", "", "repetition, never, other_network, always"},
+		{cli + "tripwire: {revoke: never}\n", "", "revoke_grant"},
+		{cli + "    token_endpoint_auth_method: client_secret_basic\n    secret_file: ssss.secret\n", "10:18 clients[0].secret_file", "not random"},
+		{cli + "    token_endpoint_auth_method: client_secret_post\n    secret_file: again.secret\n", "", "not random"},
+		{cli + "    token_endpoint_auth_method: client_secret_post\n    secret_file: spaced.secret\n", "", "without spaces"},
+		{cli + "    token_endpoint_auth_method: client_secret_post\n    secret_file: long.secret\n", "", "at most 512"},
+		{cli + "    token_endpoint_auth_method: private_key_jwt\n    jwks_file: private.jwks\n", "", "private key"},
+		{cli + "    token_endpoint_auth_method: private_key_jwt\n    secret_file: secret\n    jwks_file: good.jwks\n", "", "does not use it"},
+		{cli + "    token_endpoint_auth_method: client_secret_jwt\n", "", "Allowed: none"},
 		{cli + "    token_endpoint_auth_method: client_secret_basic\n", "", "needs it"},
 		{cli + "    token_endpoint_auth_method: client_secret_post\n    secret_file: short.secret\n", "", "at least 32"},
 		{cli + "    token_endpoint_auth_method: private_key_jwt\n    jwks_file: bad.jwks\n", "", "no JSON Web Key Set"},

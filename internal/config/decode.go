@@ -15,7 +15,8 @@ import (
 // keys are the allowed keys of each kind of mapping, in the order in which they
 // are documented (docs/config.md).
 var keys = map[string][]string{
-	"":          {"issuer", "listen", "data", "database", "tls", "trusted_proxies", "accounts", "resources", "clients"},
+	"":          {"issuer", "listen", "data", "database", "tls", "trusted_proxies", "accounts", "resources", "clients", "tripwire"},
+	"tripwire":  {"revoke_grant"},
 	"tls":       {"cert_file", "key_file"},
 	"account":   {"email", "password_file", "roles"},
 	"resource":  {"id", "name", "scopes", "bearer", "jwks_file"},
@@ -43,6 +44,7 @@ func parse(data []byte, dir, file string) (*Config, error) {
 	c.accounts(top)
 	c.resources(top)
 	c.clients(top)
+	c.tripwire(top)
 	if len(r.problems) > 0 {
 		return nil, r.problems.sorted()
 	}

@@ -186,6 +186,7 @@ func (s *Site) Landing(w io.Writer) error {
 
 // Me is a person's own page.
 type Me struct {
+	Alarms       []Alarm
 	Email        string
 	Done         string // what was just done; empty: nothing
 	Cards        []Card

@@ -21,7 +21,8 @@ func (h *Handler) api(path, scope, method string, do apiEndpoint) {
 		}
 		who, err := h.server.Authenticate(r.Context(), authserver.APICall{
 			Authorization: r.Header["Authorization"], Proofs: r.Header[headerDPoP],
-			Method: r.Method, URL: h.issuer + strings.TrimPrefix(r.URL.EscapedPath(), h.base),
+			Address: h.address(r),
+			Method:  r.Method, URL: h.issuer + strings.TrimPrefix(r.URL.EscapedPath(), h.base),
 		}, scope)
 		if err != nil {
 			return err

@@ -60,6 +60,7 @@ func ConfigureServer(srv *http.Server) {
 
 type limits struct {
 	push, open, signIn *limiter
+	report             *limiter
 }
 
 func newLimits() limits {
@@ -67,6 +68,7 @@ func newLimits() limits {
 		push:   newLimiter(pushRate, pushBurst),
 		open:   newLimiter(openRate, openBurst),
 		signIn: newLimiter(signInRate, signInBurst),
+		report: newLimiter(pushRate, pushBurst),
 	}
 }
 

@@ -43,6 +43,7 @@ func (h *Handler) me(w *answer, r *http.Request) error {
 		return err
 	}
 	page := console.Me{
+		Alarms: alarms(h.server.Alarms(who.Account.ID), h.server.Now()),
 		Email: who.Account.Email, SignOutToken: h.server.FormToken(b, signOutPurpose), Now: h.server.Now(),
 	}
 	if p, err := oauth.ParseParams(r.URL.RawQuery); err == nil {

@@ -184,6 +184,7 @@ func registry(cfg *config.Config) *authserver.Registry {
 				SameNetwork: policy.Action(c.Device.SameNetwork), OtherNetwork: policy.Action(c.Device.OtherNetwork),
 				NarrowTo: c.Device.NarrowTo, Grant: c.Device.Grant,
 			},
+			Authentication: authserver.Authentication{Method: c.AuthMethod, Secret: c.Secret, Keys: c.Keys},
 		})
 	}
 	var resources []*authserver.Resource
@@ -198,7 +199,7 @@ func registry(cfg *config.Config) *authserver.Registry {
 		}
 		resources = append(resources, res)
 	}
-	return authserver.NewRegistry(clients, resources)
+	return authserver.NewRegistry(clients, resources).WithTripRule(grant.TripRule(cfg.RevokeGrant))
 }
 
 // grantTypes gives the wire's names: the device grant's is a URN (RFC 8628 §3.4).
