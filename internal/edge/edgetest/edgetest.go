@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ import (
 	"github.com/keytether/keytether/internal/identity"
 	"github.com/keytether/keytether/internal/jws"
 	"github.com/keytether/keytether/internal/oauth"
+	"github.com/keytether/keytether/internal/policy"
 	"github.com/keytether/keytether/internal/secret"
 	"github.com/keytether/keytether/internal/sequencer"
 	"github.com/keytether/keytether/internal/signer"
@@ -64,6 +66,8 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	// Store wraps the store, to put faults in.
 	Store func(store.Store) store.Store
+	// Device are all clients' rules for device logins.
+	Device policy.DeviceRules
 }
 
 // Server is a running server.
@@ -78,6 +82,8 @@ type Server struct {
 	Handler *edge.Handler
 	API     jws.Signer // the key of the resource server API
 	http    *http.Client
+	options Options
+	running atomic.Pointer[edge.Handler]
 	t       testing.TB
 }
 
@@ -98,7 +104,7 @@ var keys = sync.OnceValues(func() (store.Change, *signer.Ring) {
 // NewServer starts a server that ends with the test.
 func NewServer(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{Clock: testkit.NewClock(), Log: &testkit.Buffer{}, API: NewKey(t, "rs"), t: t}
+	s := &Server{Clock: testkit.NewClock(), Log: &testkit.Buffer{}, API: NewKey(t, "rs"), t: t, options: o}
 	srv := httptest.NewUnstartedServer(nil)
 	s.Addr = srv.Listener.Addr().String()
 	s.Issuer = "http://" + s.Addr + o.Path
@@ -113,23 +119,34 @@ func NewServer(t testing.TB, o Options) *Server {
 	if o.Store != nil {
 		s.Store = o.Store(st)
 	}
-	s.Auth = s.authServer(t)
-	seq := s.sequencer(t)
-	s.Handler = edge.New(edge.Options{
-		Server: s.Auth, Sequencer: seq, TrustedProxies: o.TrustedProxies,
-		Log: slog.New(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	change, _ := keys()
+	must(t, s.Store.Commit(t.Context(), store.DefaultTenant, change))
+	s.Restart()
 	srv.Config.Handler = s.Handler
 	edge.ConfigureServer(srv.Config)
+	srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.running.Load().ServeHTTP(w, r) })
 	if o.HTTPS {
 		srv.StartTLS()
 	} else {
 		srv.Start()
 	}
 	t.Cleanup(srv.Close)
-	t.Cleanup(s.Handler.Stop)
+	t.Cleanup(func() { s.running.Load().Stop() })
 	s.http = s.client()
 	return s
+}
+
+// Restart forgets all that the server holds in memory, as a new process would.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Auth = s.authServer(s.t)
+	s.Handler = edge.New(edge.Options{
+		Server: s.Auth, Sequencer: s.sequencer(s.t), TrustedProxies: s.options.TrustedProxies,
+		Log: slog.New(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if old := s.running.Swap(s.Handler); old != nil {
+		old.Stop()
+	}
 }
 
 func (s *Server) secure(srv *httptest.Server) {
@@ -157,8 +174,7 @@ func (s *Server) client() *http.Client {
 }
 
 func (s *Server) authServer(t testing.TB) *authserver.Server {
-	change, ring := keys()
-	must(t, s.Store.Commit(t.Context(), store.DefaultTenant, change))
+	_, ring := keys()
 	people, err := identity.NewPasswords(s.Clock.Now, rand.Reader)
 	must(t, err)
 	a, err := authserver.New(t.Context(), authserver.Options{
@@ -180,7 +196,7 @@ func (s *Server) registry(t testing.TB) *authserver.Registry {
 	scopes := []authserver.Scope{{Name: "read", Words: "Read reports"}, {Name: "write", Words: "Change reports"}}
 	both := []string{oauth.GrantAuthorizationCode, oauth.GrantRefreshToken, oauth.GrantDeviceCode}
 	loopback := []string{"http://127.0.0.1/callback", "http://[::1]/callback"}
-	return authserver.NewRegistry([]*authserver.Client{
+	clients := []*authserver.Client{
 		{
 			ID: Handshake, Name: "Keytether", RedirectURIs: loopback, GrantTypes: both, DefaultResource: API,
 			DPoPRequired: true, Handshake: true, PARRequired: true, ResponseModes: []string{"form_post"},
@@ -195,7 +211,11 @@ func (s *Server) registry(t testing.TB) *authserver.Registry {
 			DefaultResource: API, DPoPRequired: true, ResponseModes: []string{"query", "form_post"},
 			IDTokenAlg: jws.ES256, Lifetimes: grant.DefaultLifetimes(),
 		},
-	}, []*authserver.Resource{
+	}
+	for _, c := range clients {
+		c.Device = s.options.Device
+	}
+	return authserver.NewRegistry(clients, []*authserver.Resource{
 		{ID: API, Name: "Example API", Scopes: scopes, Keys: own},
 		{ID: OpenAPI, Name: "Open API", Scopes: scopes, Bearer: true},
 		authserver.APIResource(s.Issuer),

@@ -1,10 +1,12 @@
 package edgetest
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -252,6 +254,28 @@ func (t *Tool) Call(method, path string) *Response {
 	}
 	if res.Status == http.StatusUnauthorized && strings.Contains(res.Body, `"use_dpop_nonce"`) {
 		res = t.s.Do(t.CallRequest(method, path))
+	}
+	return res
+}
+
+// Send calls the server's own API with a JSON body, and repeats it once with the
+// nonce that is asked for.
+func (t *Tool) Send(path string, doc any) *Response {
+	t.s.t.Helper()
+	body, err := json.Marshal(doc)
+	must(t.s.t, err)
+	var res *Response
+	for range 2 {
+		r := t.CallRequest(http.MethodPost, path)
+		r.Header.Set("Content-Type", "application/json")
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		res = t.s.Do(r)
+		if n := res.Header.Get("DPoP-Nonce"); n != "" {
+			t.APINonce = n
+		}
+		if res.Status != http.StatusUnauthorized || !strings.Contains(res.Body, `"use_dpop_nonce"`) {
+			break
+		}
 	}
 	return res
 }
