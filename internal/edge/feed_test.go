@@ -71,6 +71,9 @@ func TestFeed(t *testing.T) {
 			if e.Sequence != last {
 				t.Errorf("heartbeat names %d, last was %d", e.Sequence, last)
 			}
+			if time.Since(began) > 5*time.Second {
+				t.Fatalf("nothing but heartbeats; revoked: %+v", got)
+			}
 		}
 	}
 	if d := time.Since(began); d > time.Second {
