@@ -14,20 +14,24 @@ import (
 // concurrent use.
 //
 // The counting is by what was typed as email, whether or not there is such an
-// account, so that a delay tells nothing either.
+// account, so that a delay tells nothing either. Where an account has signed in
+// from lately, its failures are counted apart: a stranger who fails all the time,
+// elsewhere, does not keep its person out.
 type Limiter struct {
 	now       func() time.Time
 	mu        sync.Mutex
-	accounts  *failures
+	accounts  *failures // an account, from wherever it is not at home
 	addresses *failures
+	homes     *failures // an account at one address from where it has signed in
 }
 
 // NewLimiter takes the clock.
 func NewLimiter(now func() time.Time) *Limiter {
 	return &Limiter{
 		now:       now,
-		accounts:  newFailures(freeFailures, maxTracked),
-		addresses: newFailures(freeAddressFailures, maxTracked),
+		accounts:  newFailures(freeFailures, maxTracked, forgetAfter),
+		addresses: newFailures(freeAddressFailures, maxTracked, forgetAfter),
+		homes:     newFailures(freeFailures, maxTracked, homeLife),
 	}
 }
 
@@ -36,6 +40,8 @@ type Attempt struct {
 	l       *Limiter
 	account string
 	address string
+	home    string
+	atHome  bool
 }
 
 // Begin asks to try a password for email (as typed) from an address. If it is
@@ -45,24 +51,39 @@ type Attempt struct {
 // Succeeded is called.
 func (l *Limiter) Begin(email string, address netip.Addr) (*Attempt, time.Duration) {
 	a := &Attempt{l: l, account: FoldEmail(email), address: network(address)}
+	a.home = a.account + " " + a.address
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if wait := max(l.accounts.wait(a.account, now), l.addresses.wait(a.address, now)); wait > 0 {
+	a.atHome = l.homes.get(a.home, now) != nil
+	f, name := a.counter()
+	if wait := max(f.wait(name, now), l.addresses.wait(a.address, now)); wait > 0 {
 		return nil, wait
 	}
-	l.accounts.add(a.account, now)
+	f.add(name, now)
 	l.addresses.add(a.address, now)
 	return a, 0
 }
 
-// Succeeded forgets the account's failures and takes this attempt off the
-// address's count. (An address is not forgiven everything: a guesser has an
-// account of his own.)
+// counter is where this attempt's account is counted.
+func (a *Attempt) counter() (*failures, string) {
+	if a.atHome {
+		return a.l.homes, a.home
+	}
+	return a.l.accounts, a.account
+}
+
+// Succeeded forgets the account's failures, remembers that it is at home here,
+// and takes this attempt off the address's count. (An address is not forgiven
+// everything: a guesser has an account of his own.)
 func (a *Attempt) Succeeded() {
 	a.l.mu.Lock()
 	defer a.l.mu.Unlock()
-	a.l.accounts.forget(a.account)
+	if !a.atHome { // at home, a stranger's failures elsewhere are not forgiven
+		a.l.accounts.forget(a.account)
+	}
+	a.l.homes.add(a.home, a.l.now())
+	a.l.homes.settle(a.home)
 	a.l.addresses.sub(a.address)
 }
 
@@ -71,7 +92,11 @@ func (a *Attempt) Succeeded() {
 func (a *Attempt) Abandoned() {
 	a.l.mu.Lock()
 	defer a.l.mu.Unlock()
-	a.l.accounts.sub(a.account)
+	if f, name := a.counter(); !a.atHome {
+		f.sub(name)
+	} else if v := f.get(name, a.l.now()); v != nil && v.count > 0 {
+		v.count-- // and it stays at home
+	}
 	a.l.addresses.sub(a.address)
 }
 
@@ -87,9 +112,11 @@ func network(a netip.Addr) string {
 	return a.String()
 }
 
-// failures counts per name, and forgets the longest untouched when full.
+// failures counts per name, until keep after the last one, and forgets the
+// longest untouched when full.
 type failures struct {
 	free, size int
+	keep       time.Duration
 	byName     map[string]*list.Element
 	order      *list.List // of *failure, most recently touched first
 }
@@ -100,8 +127,8 @@ type failure struct {
 	last  time.Time
 }
 
-func newFailures(free, size int) *failures {
-	return &failures{free: free, size: size, byName: map[string]*list.Element{}, order: list.New()}
+func newFailures(free, size int, keep time.Duration) *failures {
+	return &failures{free: free, size: size, keep: keep, byName: map[string]*list.Element{}, order: list.New()}
 }
 
 func (f *failures) get(name string, now time.Time) *failure {
@@ -110,7 +137,7 @@ func (f *failures) get(name string, now time.Time) *failure {
 		return nil
 	}
 	v := e.Value.(*failure)
-	if now.Sub(v.last) >= forgetAfter {
+	if now.Sub(v.last) >= f.keep {
 		f.forget(name)
 		return nil
 	}
@@ -157,6 +184,13 @@ func (f *failures) sub(name string) {
 		return
 	}
 	f.forget(name)
+}
+
+// settle leaves a name there, without failures.
+func (f *failures) settle(name string) {
+	if e, ok := f.byName[name]; ok {
+		e.Value.(*failure).count = 0
+	}
 }
 
 func (f *failures) forget(name string) {

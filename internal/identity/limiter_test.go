@@ -116,7 +116,7 @@ func TestAddressesAreGrouped(t *testing.T) {
 
 // The memory is bounded, and who is being limited is not the one forgotten.
 func TestLimiterIsBounded(t *testing.T) {
-	f := newFailures(1, 100)
+	f := newFailures(1, 100, forgetAfter)
 	now := testkit.Epoch
 	f.add("victim", now)
 	for i := range 1000 {

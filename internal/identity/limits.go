@@ -38,15 +38,17 @@ const (
 	HashesAtOnce = 4
 
 	// Sign-in failures. freeFailures may be typing errors; each one after that
-	// doubles the wait, from firstDelay to maxDelay. An account's wait is short
-	// enough that a stranger cannot lock a person out for long; an address may
-	// be an office behind one NAT, so that it has more tries.
+	// doubles the wait, from firstDelay to maxDelay. A stranger who never stops
+	// keeps an account's wait at maxDelay; who signs in from where the account has
+	// signed in within homeLife does not feel it. An address may be an office
+	// behind one NAT, so that it has more tries.
 	freeFailures        = 5
 	freeAddressFailures = 30
 	firstDelay          = 2 * time.Second
 	maxDelay            = 5 * time.Minute
 	// forgetAfter: failures are forgotten this long after the last one.
 	forgetAfter = time.Hour
+	homeLife    = 30 * 24 * time.Hour
 	// maxTracked bounds the memory of the limiter: entries per kind, about 100
 	// bytes each. When it is full the longest untouched one is forgotten.
 	maxTracked = 50_000
