@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keytether/keytether/internal/redact"
 	"github.com/keytether/keytether/internal/testkit/stage"
 )
 
@@ -254,9 +255,32 @@ func (p *play) recall(ctx context.Context) error {
 	if _, own := p.person.(*ownBrowser); !own && s.refused.Sub(pressed) > time.Second {
 		return errors.New("that is more than a second")
 	}
-	out, err := p.run(ctx, 3, "token", "--json")
-	_ = out
-	return err
+	return p.loggedOut(ctx)
+}
+
+// loggedOut waits until the agent has learned of it, at its next renewal.
+func (p *play) loggedOut(ctx context.Context) error {
+	begun := time.Now()
+	for {
+		r, err := p.stage.Run(ctx, "token", "--json")
+		switch {
+		case err != nil:
+			return err
+		case r.Code == 3:
+			show("the agent learns of it at its next renewal, here %.0f s later:", time.Since(begun).Seconds())
+			for line := range strings.Lines(r.Stderr) {
+				show("  %s", strings.TrimRight(line, "\n"))
+			}
+			return nil
+		case r.Code != 0 || time.Since(begun) > 45*time.Second:
+			return fmt.Errorf("keytether token ended with code %d, not 3: %s", r.Code, r.Stderr)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
 }
 
 // run runs keytether and wants an exit code.
@@ -266,7 +290,7 @@ func (p *play) run(ctx context.Context, code int, args ...string) (string, error
 		return "", err
 	}
 	if r.Code != code {
-		return "", fmt.Errorf("keytether %s ended with code %d, not %d:\n%s%s", strings.Join(args, " "), r.Code, code, r.Stdout, r.Stderr)
+		return "", fmt.Errorf("keytether %s ended with code %d, not %d:\n%s%s", strings.Join(args, " "), r.Code, code, redact.String(r.Stdout), redact.String(r.Stderr))
 	}
 	return r.Stdout, nil
 }
