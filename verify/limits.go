@@ -50,6 +50,12 @@ const (
 	// retryAfter in seconds, beside a 503: the feed is back within one as a rule.
 	retryAfter = "1"
 
+	// maxReports of copied tokens wait to be sent, of at most 16 KiB; more are
+	// dropped, for the copy will be used again.
+	maxReports = 64
+	// maxReported tokens are remembered, so that each is told of once.
+	maxReported = 1 << 12
+
 	// readyPoll is how often WaitReady looks.
 	readyPoll = 10 * time.Millisecond
 )

@@ -67,6 +67,7 @@ func (v *Verifier) check(r *http.Request, now time.Time) (caller *Caller, renew 
 	}
 	bearer := scheme == schemeBearer
 	if bearer && !v.mode.bearer {
+		v.bare(r, compact, now)
 		return nil, false, oauth.Fail(oauth.TokenBound).Because(errBearer)
 	}
 	var proof string
@@ -86,7 +87,7 @@ func (v *Verifier) check(r *http.Request, now time.Time) (caller *Caller, renew 
 	}
 	if bearer {
 		if caller.Thumbprint != "" {
-			v.suspect(caller, errBearer)
+			v.suspect(r, compact, "", caller, errBearer)
 			return nil, false, oauth.Fail(oauth.TokenBound).Because(errBearer)
 		}
 		return caller, false, nil
@@ -98,18 +99,11 @@ func (v *Verifier) check(r *http.Request, now time.Time) (caller *Caller, renew 
 	})
 	if err != nil {
 		if errors.Is(err, dpop.ErrThumbprint) && caller.Thumbprint != "" {
-			v.suspect(caller, err)
+			v.suspect(r, compact, proof, caller, err)
 		}
 		return nil, false, proofFailure(err)
 	}
 	return caller, p.RenewNonce, nil
-}
-
-// suspect says that a token was used by somebody without its key: it was copied,
-// or a client is mixed up.
-func (v *Verifier) suspect(c *Caller, why error) {
-	v.log.Warn("a bound access token came without its own key's proof",
-		"grant_id", c.GrantID, "token_id", c.TokenID, "client_id", c.ClientID, "error", why)
 }
 
 // token verifies an access token, or finds that it was.

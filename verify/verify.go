@@ -22,6 +22,9 @@
 //     the token is bound to, and that it was never seen before (RFC 9449 §4.3);
 //  6. the scope.
 //
+// A bound token that comes with another key's proof, or as Bearer, was copied: it
+// is refused, and the issuer is told in the background (docs/tripwire.md).
+//
 // None of this makes a network call: the issuer's keys are fetched at start and
 // anew when they may have changed, and what is revoked arrives by the issuer's
 // revocation feed, in well under a second. A Verifier that lost the feed refuses
@@ -50,6 +53,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -111,6 +115,11 @@ type Options struct {
 	// million of them in this process.
 	Replays ReplayStore
 
+	// ClientAddress says where a request came from, for the report of a copied
+	// token (docs/tripwire.md): behind a reverse proxy only you know. Nil tells no
+	// address.
+	ClientAddress func(*http.Request) netip.Addr `json:"-"`
+
 	// Env says how to reach the issuer: HTTPS_PROXY, HTTP_PROXY, NO_PROXY,
 	// SSL_CERT_FILE (a private CA). Nil takes those of this process.
 	Env map[string]string
@@ -159,6 +168,8 @@ type Verifier struct {
 	keys    *keys
 	revoked *revocations
 	feedURL string
+	reports *reports // nil: the issuer has no tripwire, or there is no key
+	address func(*http.Request) netip.Addr
 	signer  jws.Signer // nil without the feed
 	tokens  *tokenCache
 	headers *jws.HeaderCache
@@ -221,6 +232,9 @@ func start(ctx context.Context, o Options, m mode) (*Verifier, error) {
 	if !m.noFeed {
 		v.done.Go(func() { v.follow(run) })
 	}
+	if v.reports != nil {
+		v.done.Go(func() { v.tell(run) })
+	}
 	return v, nil
 }
 
@@ -263,7 +277,7 @@ func build(o Options, m mode) (*Verifier, error) {
 		origin: u.Scheme + "://" + u.Host, base: u.Scheme + "://" + u.Host + prefix,
 		revoked: &revocations{}, tokens: newTokenCache(maxTokens), headers: jws.NewHeaderCache(maxHeaders),
 		nonces: source.For("", o.Resource), use: dpop.NonceIfPresent,
-		local: dpop.NewMemoryReplays(maxProofs), shared: o.Replays,
+		local: dpop.NewMemoryReplays(maxProofs), shared: o.Replays, address: o.ClientAddress,
 	}
 	if o.RequireNonces {
 		v.use = dpop.NonceRequired
@@ -306,6 +320,9 @@ func (v *Verifier) discover(ctx context.Context) error {
 	}
 	if v.feedURL = m.RevocationFeedEndpoint; v.feedURL == "" && !v.mode.noFeed {
 		return fmt.Errorf("%w: its metadata names none. Use NewWithoutRevocations if the tokens' life is bound enough", ErrNoFeed)
+	}
+	if m.TripwireEndpoint != "" && v.signer != nil {
+		v.reports = newReports(m.TripwireEndpoint)
 	}
 	v.keys = &keys{log: v.log, wake: make(chan struct{}, 1), get: func(ctx context.Context) (*outbound.Response, error) {
 		return v.get(ctx, m.JWKSURI)

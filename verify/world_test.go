@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -117,6 +118,9 @@ type issuer struct {
 	grants   []feed.Entry
 	cut      chan struct{} // closed to end the open feeds
 	send     chan []byte   // raw bytes for the open feed
+	told     []url.Values  // what was reported to the tripwire
+	telling  int           // how often it was tried
+	trip     func() int    // status of the tripwire's answer; nil: 204
 }
 
 func newIssuer(tb testing.TB, api *jws.PublicKey) *issuer {
@@ -144,6 +148,7 @@ func newIssuer(tb testing.TB, api *jws.PublicKey) *issuer {
 		writeJSON(w, s.set)
 	})
 	mux.HandleFunc("POST "+oauth.PathRevocations, s.feed)
+	mux.HandleFunc("POST "+oauth.PathTripwire, s.tripwire)
 	s.server = &http.Server{Handler: mux}
 	go func() { _ = s.server.Serve(s.net) }()
 	return s
