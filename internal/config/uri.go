@@ -21,8 +21,8 @@ func checkIssuer(s string) (*url.URL, string) {
 		return nil, fmt.Sprintf("%q is not an absolute URL. Write https://login.example.com", short(s))
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, fmt.Sprintf("the scheme %q is not https. Write https://%s", short(u.Scheme), short(u.Host))
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return nil, "plain http is accepted on loopback only (127.0.0.1, [::1], localhost), for passwords and tokens would be readable. Use https"
+	case u.Scheme == "http" && !isLoopbackNumber(u.Hostname()):
+		return nil, "plain http is accepted on loopback only (127.0.0.1, [::1]; where a name leads can be changed), for passwords and tokens would be readable. Use https"
 	case strings.ContainsAny(s, "?#"):
 		return nil, "an issuer has no query and no fragment (RFC 8414 §2). Remove them"
 	case u.User != nil:
@@ -96,8 +96,8 @@ func checkResource(s, issuer string) string {
 		return "a resource has no user name or password in it. Remove them"
 	case (u.Scheme == "https" || u.Scheme == "http") && u.Host == "":
 		return fmt.Sprintf("%q names no host. Write the API's URL, such as https://api.example.com", short(s))
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return "plain http is accepted on loopback only, for tokens would be readable. Use https"
+	case u.Scheme == "http" && !isLoopbackNumber(u.Hostname()):
+		return "plain http is accepted on loopback only (127.0.0.1, [::1]; where a name leads can be changed), for tokens would be readable. Use https"
 	case issuer != "" && (s == issuer || strings.HasPrefix(s, issuer+"/")):
 		return "this lies under the issuer, whose own API is built in. Name the API by its own URL"
 	}
@@ -153,7 +153,13 @@ func isLoopbackRedirect(s string) bool {
 	if !ok || u.Scheme != "http" {
 		return false
 	}
-	a, err := netip.ParseAddr(u.Hostname())
+	return isLoopbackNumber(u.Hostname())
+}
+
+// isLoopbackNumber reports whether host is a loopback address by number: what
+// clients and APIs take plain http from (oauth.CheckIssuer).
+func isLoopbackNumber(host string) bool {
+	a, err := netip.ParseAddr(host)
 	return err == nil && a.IsLoopback()
 }
 
