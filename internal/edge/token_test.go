@@ -14,7 +14,10 @@ import (
 	"github.com/keytether/keytether/internal/edge/edgetest"
 	"github.com/keytether/keytether/internal/event"
 	"github.com/keytether/keytether/internal/grant"
+	"github.com/keytether/keytether/internal/id"
 	"github.com/keytether/keytether/internal/oauth"
+	"github.com/keytether/keytether/internal/secret"
+	"github.com/keytether/keytether/internal/store"
 )
 
 // wrong is a request that is wrong in one way, and what it must be answered.
@@ -277,6 +280,14 @@ func TestTokenRefusesRefresh(t *testing.T) {
 		b[20]++
 		f.Set("refresh_token", string(b))
 	}
+	// What somebody would make who knows the grant, and nothing of the server's key.
+	madeUp := func(tool *edgetest.Tool, f url.Values) {
+		raw, err := id.Parse(id.Grant, tool.Token.GrantID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Set("refresh_token", secret.SealRefresh(secret.NewKey([32]byte{1}), store.DefaultTenant, secret.RefreshHandle{Grant: raw}, [32]byte{2}).Reveal())
+	}
 	cases := append(wrongForms(), wrongProofs(s, oauth.PathToken)...)
 	cases = append(cases, []wrong{
 		{name: "none", form: func(_ *edgetest.Tool, f url.Values) { f.Del("refresh_token") }, code: oauth.MissingParameter},
@@ -284,6 +295,7 @@ func TestTokenRefusesRefresh(t *testing.T) {
 			r.URL.RawQuery = url.Values{"refresh_token": {tool.Token.RefreshToken}}.Encode()
 		}},
 		{name: "forged", form: forged, code: oauth.RefreshUnknown},
+		{name: "made up", form: madeUp, code: oauth.RefreshUnknown},
 		{name: "grant id", form: func(tool *edgetest.Tool, f url.Values) { f.Set("refresh_token", tool.Token.GrantID) }, code: oauth.RefreshUnknown},
 		{name: "access token", form: func(tool *edgetest.Tool, f url.Values) { f.Set("refresh_token", tool.Token.AccessToken) }, code: oauth.RefreshUnknown},
 		{name: "other client", form: func(_ *edgetest.Tool, f url.Values) { f.Set("client_id", edgetest.Handshake) }, code: oauth.RefreshForeign},
