@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/keytether/keytether/internal/dpop"
@@ -13,8 +14,8 @@ import (
 	"github.com/keytether/keytether/internal/store"
 )
 
-// AssertionType is the client_assertion_type that resource servers use (RFC
-// 7523 §2.2).
+// AssertionType is the client_assertion_type of private_key_jwt (RFC 7523
+// §2.2).
 const AssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 type assertionClaims struct {
@@ -40,34 +41,62 @@ func (a *audience) UnmarshalJSON(b []byte) error {
 }
 
 // ResourceServer authenticates a resource server by private_key_jwt (RFC 7523
-// §3): issuer and subject are its identifier, the audience is this issuer or
-// the endpoint's URL, exp is near, and each assertion is good for one call.
+// §3), the one method that it has.
 func (s *Server) ResourceServer(c Call) (*Resource, error) {
-	if c.Authorization || c.Params.Get("client_secret") != "" { // one method (RFC 6749 §2.3)
+	switch method, err := c.method(); {
+	case err != nil:
+		return nil, err
+	case method != oauth.AuthPrivateKeyJWT:
 		return nil, oauth.Fail(oauth.ClientAuthentication)
 	}
+	var res *Resource
+	err := s.assertion(c, func(name string) *jws.Set {
+		found, err := s.Registry().Resource(name)
+		if err != nil {
+			return nil
+		}
+		res = found
+		return found.Keys
+	})
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// assertion verifies the assertion of a call (RFC 7523 §3): issuer and subject
+// are who calls, whose keys keysOf gives; the one audience is this issuer, the
+// endpoint's URL or one of more; exp is near; and it is good for one call, be it
+// of a client or of a resource server.
+func (s *Server) assertion(c Call, keysOf func(name string) *jws.Set, more ...string) error {
 	if c.Params.Get("client_assertion_type") != AssertionType {
-		return nil, oauth.Fail(oauth.ClientAuthentication)
+		return oauth.Fail(oauth.ClientAuthentication)
 	}
 	msg, err := jws.Parse(c.Params.Get("client_assertion"))
 	if err != nil {
-		return nil, oauth.Fail(oauth.AssertionInvalid).Because(err)
+		return oauth.Fail(oauth.AssertionInvalid).Because(err)
 	}
 	var claims assertionClaims
 	if err := json.Unmarshal(msg.Payload, &claims); err != nil {
-		return nil, oauth.Fail(oauth.AssertionInvalid).Because(err)
+		return oauth.Fail(oauth.AssertionInvalid).Because(err)
 	}
-	res, err := s.Registry().Resource(claims.Issuer)
-	if err != nil || res.Keys == nil || claims.Subject != res.ID {
-		return nil, oauth.Fail(oauth.AssertionInvalid)
+	keys := keysOf(claims.Issuer)
+	if keys == nil || claims.Subject != claims.Issuer || !assertionType(msg.Header.Type) {
+		return oauth.Fail(oauth.AssertionInvalid)
 	}
-	if id := c.Params.Get("client_id"); id != "" && id != res.ID {
-		return nil, oauth.Fail(oauth.AssertionInvalid)
+	if name := c.Params.Get("client_id"); name != "" && name != claims.Issuer {
+		return oauth.Fail(oauth.AssertionInvalid)
 	}
-	if err := verifyByAny(msg, res.Keys); err != nil {
-		return nil, oauth.Fail(oauth.AssertionInvalid).Because(err)
+	if err := verifyByAny(msg, keys); err != nil {
+		return oauth.Fail(oauth.AssertionInvalid).Because(err)
 	}
-	return res, s.freshAssertion(claims, c.URL)
+	return s.freshAssertion(claims, append(more, s.issuer, c.URL))
+}
+
+// assertionType refuses what was signed for another use (RFC 8725 §3.11). Most
+// assertions have no type, or that of any JWT.
+func assertionType(typ string) bool {
+	return typ == "" || jws.TypeIs(typ, "jwt") || jws.TypeIs(typ, "client-authentication+jwt")
 }
 
 // verifyByAny verifies with the key that the header names, or, without a name,
@@ -85,11 +114,11 @@ func verifyByAny(msg jws.Message, set *jws.Set) error {
 	return err
 }
 
-func (s *Server) freshAssertion(claims assertionClaims, endpoint string) error {
+func (s *Server) freshAssertion(claims assertionClaims, audiences []string) error {
 	now := s.Now()
 	exp := time.Unix(int64(claims.ExpiresAt), 0)
 	switch {
-	case len(claims.Audience) != 1 || (claims.Audience[0] != s.issuer && claims.Audience[0] != endpoint):
+	case len(claims.Audience) != 1 || !slices.Contains(audiences, claims.Audience[0]):
 	case claims.ExpiresAt <= 0 || now.After(exp.Add(leeway)) || exp.After(now.Add(assertionLife)):
 	case claims.NotBefore > float64(now.Add(leeway).Unix()):
 	case claims.ID == "" || len(claims.ID) > oauth.MaxFact:

@@ -13,7 +13,7 @@ import (
 type Call struct {
 	Params        oauth.Params
 	Proofs        []string // every DPoP header
-	Authorization bool     // an Authorization header stood there
+	Authorization []string // every Authorization header
 	Method        string
 	URL           string // of the endpoint, as the metadata names it
 	Address       string // of the caller
@@ -23,19 +23,6 @@ type Call struct {
 	Wait time.Duration
 	// Release, when it is closed, sends whoever waits home: the server stops.
 	Release <-chan struct{}
-}
-
-// client finds who calls (RFC 6749 §2.3, §3.2.1). All clients are public so
-// far, so that whoever tries to authenticate uses a method that we do not have.
-func (s *Server) client(c Call) (*Client, error) {
-	if c.Authorization || c.Params.Get("client_secret") != "" || c.Params.Get("client_assertion") != "" {
-		return nil, oauth.Fail(oauth.ClientAuthentication)
-	}
-	name, err := c.Params.Need("client_id")
-	if err != nil {
-		return nil, err
-	}
-	return s.Registry().Client(name)
 }
 
 // proof verifies the DPoP proof of a call (RFC 9449 §4.3, §5), before anything

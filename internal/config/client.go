@@ -177,15 +177,12 @@ func (cl *Client) lifetimes(o object) {
 	}
 }
 
-// authentication reads how a client proves itself. Everything is checked, but
-// only public clients are served by this build.
+// authentication reads how a client proves who it is.
 func (cl *Client) authentication(o object) {
 	r := o.r
 	const method = "token_endpoint_auth_method"
-	cl.AuthMethod = o.choice(method, AuthNone, "client_secret_basic", "client_secret_post", "private_key_jwt")
-	needs := map[string]string{
-		"client_secret_basic": "secret_file", "client_secret_post": "secret_file", "private_key_jwt": "jwks_file",
-	}[cl.AuthMethod]
+	cl.AuthMethod = o.choice(method, AuthNone, AuthBasic, AuthPost, AuthPrivateKey)
+	needs := map[string]string{AuthBasic: "secret_file", AuthPost: "secret_file", AuthPrivateKey: "jwks_file"}[cl.AuthMethod]
 	for _, key := range []string{"secret_file", "jwks_file"} {
 		switch {
 		case key == needs && !o.has(key):
@@ -194,16 +191,45 @@ func (cl *Client) authentication(o object) {
 			r.fail(o.place(key), "%s: %s does not use it. Remove this key", method, cl.AuthMethod)
 		case key == "secret_file" && o.has(key):
 			path := r.path(o.text(key), "")
-			if v, ok := r.secretFile(o.place(key), path); ok && len(v.Reveal()) < 32 {
-				r.fail(o.place(key), "%s: a client secret needs at least 32 characters", path)
+			v, ok := r.secretFile(o.place(key), path)
+			if !ok {
+				continue
 			}
+			if bad := checkSecret(v.Reveal()); bad != "" {
+				r.fail(o.place(key), "%s: %s. Make one with  openssl rand -hex 32", path, bad)
+			}
+			cl.Secret = v.Hash()
 		case key == "jwks_file" && o.has(key):
-			r.jwks(o.place(key), r.path(o.text(key), ""))
+			cl.Keys = r.jwks(o.place(key), r.path(o.text(key), ""))
 		}
 	}
-	if cl.AuthMethod != AuthNone {
-		r.fail(o.place(method), "this build serves public clients only. Write  %s: none;  DPoP binds the tokens to the client's key all the same", method)
+}
+
+// checkSecret says what is wrong with a client secret, or nothing. It is kept as
+// a plain SHA-256, for it is checked at every request: that holds only for one
+// that is random. Whether it is cannot be known, but what people type instead
+// can be told.
+func checkSecret(s string) string {
+	kinds := map[rune]bool{}
+	for _, c := range s {
+		kinds[c] = true
 	}
+	switch {
+	case len(s) < minClientSecret:
+		return fmt.Sprintf("a client secret needs at least %d characters, and random ones", minClientSecret)
+	case len(s) > maxClientSecret:
+		return fmt.Sprintf("a client secret has at most %d characters", maxClientSecret)
+	case strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' }):
+		return "a client secret is one line of printable ASCII without spaces"
+	case len(kinds) < 8 || repeats(s):
+		return "this client secret is not random"
+	}
+	return ""
+}
+
+// repeats reports whether s is one piece over and over.
+func repeats(s string) bool {
+	return strings.Contains((s + s)[1:2*len(s)-1], s)
 }
 
 func unique(in []string) []string {

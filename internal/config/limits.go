@@ -14,6 +14,10 @@ const (
 	// MinAccess: shorter ones would be renewed all the time, and clocks differ.
 	MinAccess = 30 * time.Second
 
+	// 32 random hexadecimal digits are 128 bits. The longest fits a Basic header.
+	minClientSecret = 32
+	maxClientSecret = 512
+
 	maxFile    = 256 << 10 // a thousand clients fit
 	maxSecret  = 64 << 10  // a password, secret or JWKS file
 	maxNesting = 200       // of brackets and list marks, a ruler of dashes fits; the YAML reader's time grows with its square

@@ -75,7 +75,7 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request, url string) (auth
 		return authserver.Call{}, err
 	}
 	return authserver.Call{
-		Params: p, Proofs: r.Header[headerDPoP], Authorization: len(r.Header["Authorization"]) > 0,
+		Params: p, Proofs: r.Header[headerDPoP], Authorization: r.Header["Authorization"],
 		Method: r.Method, URL: url,
 	}, nil
 }

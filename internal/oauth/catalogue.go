@@ -23,6 +23,7 @@ func Catalogue() []Problem {
 
 		{UnknownClient, "invalid_client", 401, exitUsage, "The client is not registered here", "Check client_id, or ask the administrator of the server to register the tool"},
 		{ClientAuthentication, "invalid_client", 401, exitFailed, "The client did not prove who it is", "Check its key or registration"},
+		{SeveralAuthentications, "invalid_request", 400, exitFailed, "The client authenticates in more than one way", "Use the one that it is registered for (RFC 6749, section 2.3)"},
 		{UnauthorizedClient, "unauthorized_client", 400, exitFailed, "The client is not registered for this way to ask", "Use a way it is registered for, or have its registration changed"},
 		{RedirectMismatch, "invalid_request", 400, exitFailed, "redirect_uri is not one of the client's", "Use a registered one; only the port of a loopback address may differ"},
 		{UnsupportedResponse, "unsupported_response_type", 400, exitFailed, "Only response_type=code is answered", "Use the authorization code flow"},

@@ -27,7 +27,9 @@ type Metadata struct {
 	IDTokenAlgs                       []string `json:"id_token_signing_alg_values_supported,omitempty"`
 	CodeChallengeMethods              []string `json:"code_challenge_methods_supported,omitempty"`
 	TokenEndpointAuthMethods          []string `json:"token_endpoint_auth_methods_supported,omitempty"`
+	TokenEndpointAuthAlgs             []string `json:"token_endpoint_auth_signing_alg_values_supported,omitempty"`
 	RevocationEndpointAuthMethods     []string `json:"revocation_endpoint_auth_methods_supported,omitempty"`
+	RevocationEndpointAuthAlgs        []string `json:"revocation_endpoint_auth_signing_alg_values_supported,omitempty"`
 	IntrospectionEndpointAuthMethods  []string `json:"introspection_endpoint_auth_methods_supported,omitempty"`
 	IntrospectionEndpointAuthAlgs     []string `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"`
 	DPoPAlgs                          []string `json:"dpop_signing_alg_values_supported,omitempty"`
@@ -101,10 +103,12 @@ func MetadataFor(issuer string, scopes []string) Metadata {
 		SubjectTypesSupported:            []string{"public"},
 		IDTokenAlgs:                      []string{"RS256", "ES256"},
 		CodeChallengeMethods:             []string{"S256"},
-		TokenEndpointAuthMethods:         []string{"none"},
-		RevocationEndpointAuthMethods:    []string{"none"},
-		IntrospectionEndpointAuthMethods: []string{"private_key_jwt"},
-		IntrospectionEndpointAuthAlgs:    []string{"ES256", "EdDSA", "RS256"},
+		TokenEndpointAuthMethods:         authMethods(),
+		TokenEndpointAuthAlgs:            assertionAlgs(),
+		RevocationEndpointAuthMethods:    authMethods(),
+		RevocationEndpointAuthAlgs:       assertionAlgs(),
+		IntrospectionEndpointAuthMethods: []string{AuthPrivateKeyJWT},
+		IntrospectionEndpointAuthAlgs:    assertionAlgs(),
 		DPoPAlgs:                         []string{"ES256", "EdDSA"},
 		ClaimsSupported: []string{
 			"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "email", "email_verified", "sid",
@@ -117,6 +121,14 @@ func MetadataFor(issuer string, scopes []string) Metadata {
 		DeviceWait:                        DeviceWait,
 	}
 }
+
+// authMethods are those of clients at every direct endpoint. Where several would
+// do, a client should take the first.
+func authMethods() []string {
+	return []string{AuthPrivateKeyJWT, AuthBasic, AuthPost, AuthNone}
+}
+
+func assertionAlgs() []string { return []string{"ES256", "EdDSA", "RS256"} }
 
 // ACRPassword says that the person signed in with a password (RFC 9470 §3 names
 // the claim; the value is ours).

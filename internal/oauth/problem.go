@@ -21,6 +21,7 @@ const (
 
 	UnknownClient          Code = "unknown_client"
 	ClientAuthentication   Code = "client_authentication"
+	SeveralAuthentications Code = "several_authentications"
 	UnauthorizedClient     Code = "unauthorized_client"
 	RedirectMismatch       Code = "redirect_mismatch"
 	UnsupportedResponse    Code = "unsupported_response_type"

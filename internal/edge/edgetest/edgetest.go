@@ -52,8 +52,14 @@ const (
 	Handshake = "keytether" // client with PAR, form_post, handshake and proofs
 	Plain     = "plain-cli" // client that may do without any of them
 	Bound     = "bound-cli" // client with proofs, without PAR and handshake
+	WebBasic  = "web:basic" // confidential clients, named for how they authenticate, with Secret
+	WebPost   = "web-post"
+	WebJWT    = "web-jwt"                             // with the key Server.Web
+	Secret    = "J+u:4kZ%p9 3r&Qw=8Lm/Xs0Tn_Vb2Hd6Gf" // all that must be encoded in a Basic header
 	Redirect  = "http://127.0.0.1:43210/callback"
 	Redirect6 = "http://[::1]:43210/callback"
+
+	WebRedirect = "https://app.example.test/callback" // of the confidential clients
 )
 
 // Options change a server. The zero value is plain http on loopback.
@@ -81,6 +87,7 @@ type Server struct {
 	Log     *testkit.Buffer
 	Handler *edge.Handler
 	API     jws.Signer // the key of the resource server API
+	Web     jws.Signer // the key of the client WebJWT
 	http    *http.Client
 	options Options
 	running atomic.Pointer[edge.Handler]
@@ -104,7 +111,7 @@ var keys = sync.OnceValues(func() (store.Change, *signer.Ring) {
 // NewServer starts a server that ends with the test.
 func NewServer(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{Clock: testkit.NewClock(), Log: &testkit.Buffer{}, API: NewKey(t, "rs"), t: t, options: o}
+	s := &Server{Clock: testkit.NewClock(), Log: &testkit.Buffer{}, API: NewKey(t, "rs"), Web: NewKey(t, "web"), t: t, options: o}
 	srv := httptest.NewUnstartedServer(nil)
 	s.Addr = srv.Listener.Addr().String()
 	s.Issuer = "http://" + s.Addr + o.Path
@@ -212,6 +219,7 @@ func (s *Server) registry(t testing.TB) *authserver.Registry {
 			IDTokenAlg: jws.ES256, Lifetimes: grant.DefaultLifetimes(),
 		},
 	}
+	clients = append(clients, s.confidential()...)
 	for _, c := range clients {
 		c.Device = s.options.Device
 	}
@@ -235,6 +243,10 @@ func (s *Server) sequencer(t testing.TB) *sequencer.Sequencer {
 		Log: s.Store, Tenant: store.DefaultTenant, Origin: origin, Signer: signers[0], Known: known, Clock: s.Clock.Now,
 	}
 }
+
+// Client is an HTTP client that finds the server, for libraries: it follows no
+// redirect and keeps no cookie.
+func (s *Server) Client() *http.Client { return s.http }
 
 // Do sends a request as it is: no redirect is followed, no cookie kept. The
 // whole body is read.
