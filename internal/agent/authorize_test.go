@@ -51,6 +51,9 @@ type anyNonce struct{}
 
 func (anyNonce) Check(time.Time, string) (dpop.NonceState, error) { return dpop.NonceState{}, nil }
 
+// TestAuthorize checks the headers as a resource server would.
+//
+// Invariant: AG-3
 func TestAuthorize(t *testing.T) {
 	r := newRig(t, oauthclienttest.Keytether())
 	r.mustLogIn()
@@ -66,6 +69,9 @@ func TestAuthorize(t *testing.T) {
 	}
 }
 
+// TestAuthorizeKeepsToTheResource asks for headers for other places.
+//
+// Invariant: AG-3
 func TestAuthorizeKeepsToTheResource(t *testing.T) {
 	r := newRig(t, oauthclienttest.Keytether())
 	r.mustLogIn()

@@ -12,6 +12,9 @@ import (
 	"pgregory.net/rapid"
 )
 
+// TestConfine spells a URL in the ways that readers disagree about.
+//
+// Invariant: AG-3
 func TestConfine(t *testing.T) {
 	const res = "https://api.example.test/v1"
 	meta := oauth.MetadataFor("https://auth.example.test", nil)
@@ -118,6 +121,9 @@ func checkConfined(t interface{ Fatalf(string, ...any) }, resource, raw string) 
 	mux.ServeHTTP(httptest.NewRecorder(), req)
 }
 
+// TestConfineProperty puts URLs together at random.
+//
+// Invariant: AG-3
 func TestConfineProperty(t *testing.T) {
 	parts := []string{
 		"https://", "http://", "api.example.test", "evil.test", "/", "//", "\\", "v1", "oauth", "token", "..", ".", "%2e", "%2E%2e",

@@ -44,6 +44,8 @@ func TestJudge(t *testing.T) {
 }
 
 // Fifty processes ask at once for a token that has expired: one renewal.
+//
+// Invariant: AG-2
 func TestStormRenewsOnce(t *testing.T) {
 	r := newRig(t, oauthclienttest.Keytether())
 	r.mustLogIn()

@@ -26,6 +26,8 @@ import (
 
 // No type that crosses the socket can hold a refresh token or a key, by type or
 // by name.
+//
+// Invariant: AG-4
 func TestWireTypesHaveNoRoomForWhatStaysHere(t *testing.T) {
 	seen := map[reflect.Type]bool{}
 	var walk func(reflect.Type, string)
@@ -81,6 +83,8 @@ func (c tap) Read(b []byte) (int, error) {
 
 // Everything that the agent says on its socket during a whole life, and all that
 // it writes anywhere: no refresh token, code, verifier, state, nonce or ID token.
+//
+// Invariant: AG-4
 func TestNothingSecretLeavesTheAgent(t *testing.T) {
 	state := t.TempDir()
 	r := newRig(t, oauthclienttest.Keytether(), func(o *Options) {

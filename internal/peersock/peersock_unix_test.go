@@ -322,6 +322,8 @@ func TestManyListenersAtOnceMakeOne(t *testing.T) {
 }
 
 // The permissions are broken on purpose, so that the check of the peer stands alone.
+//
+// Invariant: AG-1
 func TestListenerRefusesAnotherUser(t *testing.T) {
 	path := sockPath(t)
 	ln := listen(t, path)
@@ -354,6 +356,8 @@ func TestListenerRefusesAnotherUser(t *testing.T) {
 }
 
 // Folder and socket are ours, and yet another user listens: only the kernel can tell.
+//
+// Invariant: AG-1
 func TestDialerRefusesAnotherUser(t *testing.T) {
 	path := sockPath(t)
 	must(t, os.Mkdir(filepath.Dir(path), 0o700))
