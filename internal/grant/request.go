@@ -289,7 +289,8 @@ func stepAnswer(s Request, e Answer, env Env) (Request, []Effect, error) {
 		e.Nonce != s.NonceHash || s.Thumbprint == "" || e.Thumbprint != s.Thumbprint {
 		return s, nil, ErrHandshakeWrong
 	}
-	if env.Now.Sub(s.NonceAt) > HandshakeLife {
+	// A clock that was set back makes nobody's three seconds longer.
+	if age := env.Now.Sub(s.NonceAt); age < 0 || age > HandshakeLife {
 		return s, nil, ErrHandshakeLate
 	}
 	return s.issueCode(e.Code, env)
