@@ -217,7 +217,7 @@ func Defaults(dataDir, listen string) (*Config, error) {
 		return nil, Problems{{Where: "--listen", What: err}}
 	}
 	host, _, _ := net.SplitHostPort(listen)
-	if !isLoopback(host) {
+	if !isLoopbackNumber(host) { // the issuer is made of it
 		return nil, Problems{{Where: "--listen", What: fmt.Sprintf("%q is not a loopback address. Without a config file the server "+
 			"speaks plain http, and that on loopback only. Use 127.0.0.1:PORT, or write a config with an https issuer", short(listen))}}
 	}

@@ -12,5 +12,8 @@ func TestPlainHTTPByNumber(t *testing.T) {
 		if problem := checkResource("http://"+host+":8431", ""); (problem == "") != good {
 			t.Errorf("resource on %s: %q", host, problem)
 		}
+		if _, err := Defaults(t.TempDir(), host+":8430"); (err == nil) != good {
+			t.Errorf("--listen %s: %v", host, err)
+		}
 	}
 }
