@@ -228,3 +228,6 @@ func (p *polls) register(h grant.Hash) (w chan struct{}, decided bool) {
 	sh.waiters[h] = w
 	return w, false
 }
+
+// Waiting is how many polls are held open for their decision.
+func (s *Server) Waiting() int { return int(s.polls.waiting.Load()) }

@@ -21,8 +21,29 @@ type started struct {
 
 func startDevice(t *testing.T, s *edgetest.Server, client string) *started {
 	t.Helper()
-	d := &started{s: s, tool: s.NewTool(client)}
-	res := d.tool.Post(oauth.PathDevice, url.Values{"client_id": {client}, "scope": {"read"}, "keytether_host": {"build-7"}})
+	return startDeviceFor(t, s, client, "read")
+}
+
+func startDeviceFor(t *testing.T, s *edgetest.Server, client, scope string) *started {
+	t.Helper()
+	return startDeviceBy(t, s, s.NewTool(client), scope)
+}
+
+func startDeviceAt(t *testing.T, s *edgetest.Server, client, scope, resource string) *started {
+	t.Helper()
+	tool := s.NewTool(client)
+	tool.Resource = resource
+	return startDeviceBy(t, s, tool, scope)
+}
+
+func startDeviceBy(t *testing.T, s *edgetest.Server, tool *edgetest.Tool, scope string) *started {
+	t.Helper()
+	d := &started{s: s, tool: tool}
+	p := url.Values{"client_id": {tool.Client}, "scope": {scope}, "keytether_host": {"build-7"}}
+	if tool.Resource != "" && scope == "account" {
+		p.Set("resource", tool.Resource)
+	}
+	res := d.tool.Post(oauth.PathDevice, p)
 	if err := json.Unmarshal([]byte(res.Body), &d.DeviceResponse); err != nil || res.Status != http.StatusOK {
 		t.Fatalf("%d %s", res.Status, res.Body)
 	}

@@ -45,7 +45,8 @@ func (p Pace) Poll(now time.Time) (Pace, PollAnswer) {
 // more than PollsPerSecond, so that a million waiting tools cannot drown the
 // server. It shrinks again with their number.
 func OfferInterval(pending int) time.Duration {
-	d := time.Duration(pending) * time.Second / PollsPerSecond
+	most := int(MaxOfferedInterval/time.Second) * PollsPerSecond
+	d := time.Duration(min(pending, most)) * time.Second / PollsPerSecond
 	d = (d + time.Second - 1).Truncate(time.Second)
 	return min(max(d, PollInterval), MaxOfferedInterval)
 }

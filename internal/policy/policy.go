@@ -21,7 +21,7 @@ const (
 	Allow       Action = "allow"         // Allow suffices
 	Confirm     Action = "confirm"       // a second, deliberate step after Allow
 	Narrow      Action = "narrow"        // the same, and only the scopes of NarrowTo
-	SignInAgain Action = "sign_in_again" // the same, and a sign-in that is newer than the typed code
+	SignInAgain Action = "sign_in_again" // the same, and the same, and a sign-in since the code was typed
 	Trusted     Action = "trusted"       // only an installation that the person trusts may approve
 	Refuse      Action = "refuse"        // nobody may
 )
@@ -91,7 +91,7 @@ func wanting(rule Action, f DeviceFacts, something bool) Action {
 		return Refuse
 	case rule == Refuse, rule == Trusted && !f.Installation:
 		return rule
-	case rule == SignInAgain && !f.AuthTime.After(f.AskedAt):
+	case rule == SignInAgain && f.AuthTime.Before(f.AskedAt):
 		return SignInAgain
 	case rule != Allow && !confirmed:
 		return Confirm

@@ -35,10 +35,10 @@ func TestDevice(t *testing.T) {
 		{name: "narrow, signed", rules: DeviceRules{OtherNetwork: Narrow, NarrowTo: []string{"read"}}, facts: DeviceFacts{Approver: office, Installation: true}, want: Allow, scope: []string{"read"}},
 		{name: "narrow to nothing", rules: DeviceRules{OtherNetwork: Narrow, NarrowTo: []string{"other"}}, facts: DeviceFacts{Approver: office, Confirmed: true}, want: Refuse, scope: []string{}},
 		{name: "narrow, here", rules: DeviceRules{OtherNetwork: Narrow, NarrowTo: []string{"read"}}, facts: DeviceFacts{Approver: home}, want: Allow},
-		{name: "sign in again", rules: DeviceRules{OtherNetwork: SignInAgain}, facts: DeviceFacts{Approver: office, Confirmed: true, AskedAt: at, AuthTime: at}, want: SignInAgain},
-		{name: "signed in again", rules: DeviceRules{OtherNetwork: SignInAgain}, facts: DeviceFacts{Approver: office, AskedAt: at, AuthTime: at.Add(1)}, want: Confirm},
-		{name: "signed in again, confirmed", rules: DeviceRules{OtherNetwork: SignInAgain}, facts: DeviceFacts{Approver: office, Confirmed: true, AskedAt: at, AuthTime: at.Add(1)}, want: Allow},
-		{name: "sign in again, signed", rules: DeviceRules{OtherNetwork: SignInAgain}, facts: DeviceFacts{Approver: office, Installation: true, AskedAt: at, AuthTime: at}, want: SignInAgain},
+		{name: "sign in again", rules: DeviceRules{OtherNetwork: SignInAgain}, facts: DeviceFacts{Approver: office, Confirmed: true, AskedAt: at, AuthTime: at.Add(-1)}, want: SignInAgain},
+		{name: "signed in again", rules: DeviceRules{OtherNetwork: SignInAgain}, facts: DeviceFacts{Approver: office, AskedAt: at, AuthTime: at}, want: Confirm},
+		{name: "signed in again, confirmed", rules: DeviceRules{OtherNetwork: SignInAgain}, facts: DeviceFacts{Approver: office, Confirmed: true, AskedAt: at, AuthTime: at}, want: Allow},
+		{name: "sign in again, signed", rules: DeviceRules{OtherNetwork: SignInAgain}, facts: DeviceFacts{Approver: office, Installation: true, AskedAt: at, AuthTime: at.Add(-1)}, want: SignInAgain},
 		{name: "trusted", rules: DeviceRules{OtherNetwork: Trusted}, facts: DeviceFacts{Approver: office, Confirmed: true}, want: Trusted},
 		{name: "trusted, signed", rules: DeviceRules{OtherNetwork: Trusted}, facts: DeviceFacts{Approver: office, Installation: true}, want: Allow},
 		{name: "refuse", rules: DeviceRules{OtherNetwork: Refuse}, facts: DeviceFacts{Approver: office, Confirmed: true, Installation: true}, want: Refuse},
@@ -95,7 +95,7 @@ func TestDeviceNeverGivesMore(t *testing.T) {
 			t.Fatalf("allowed by %q", rule)
 		case rule == Trusted && !f.Installation:
 			t.Fatal("allowed without an installation that is trusted")
-		case rule == SignInAgain && !f.AuthTime.After(f.AskedAt):
+		case rule == SignInAgain && f.AuthTime.Before(f.AskedAt):
 			t.Fatal("allowed by an old sign-in")
 		case v.Elsewhere && rule != Allow && !f.Confirmed && !f.Installation:
 			t.Fatal("allowed from another network at the first click")

@@ -1,0 +1,158 @@
+package authserver
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keytether/keytether/internal/grant"
+)
+
+var start = time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
+
+func pendingDevice(i int, now time.Time) grant.Device {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(i))
+	return grant.Device{
+		Status: grant.Pending, Client: fmt.Sprintf("client-%d", i%7), Thumbprint: fmt.Sprintf("%043d", i), CodeHash: sha256.Sum256(b[:]),
+		Interval: grant.PollInterval, CreatedAt: now, TypeBy: now.Add(grant.UserCodeLife), ExpiresAt: now.Add(grant.DeviceCodeLife),
+	}
+}
+
+// TestPollsAreSmall measures what one pending device authorization takes in
+// memory: a million of them, polled once, are to be small beside 600 MB.
+func TestPollsAreSmall(t *testing.T) {
+	const n = 100_000
+	names := make([]string, 7)
+	for i := range names {
+		names[i] = fmt.Sprintf("client-%d", i)
+	}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	p := newPolls(0, start)
+	for i := range n {
+		d := pendingDevice(i, start)
+		p.begin(d, names[i%7])
+		p.judge(d.CodeHash, start)
+	}
+	each := float64(heap()-before) / n
+	t.Logf("%.0f bytes each; a million take %.0f MB", each, each)
+	if each > 250 {
+		t.Errorf("%.0f bytes each", each)
+	}
+	if got := p.outstanding(start); got != n {
+		t.Errorf("%d outstanding", got)
+	}
+	runtime.KeepAlive(p)
+}
+
+// TestOfferedInterval grows with the number of waiting tools, so that all of them
+// together poll no more than the server answers, and shrinks when they are gone.
+//
+// Invariant: DF-10d
+func TestOfferedInterval(t *testing.T) {
+	for pending, want := range map[int]time.Duration{
+		0: grant.PollInterval, 10_000: grant.PollInterval, 10_001: 6 * time.Second, 100_000: 50 * time.Second,
+		600_000: 5 * time.Minute, 1_000_000: grant.MaxOfferedInterval, 1 << 40: grant.MaxOfferedInterval,
+	} {
+		if got := grant.OfferInterval(pending); got != want {
+			t.Errorf("%d pending: %s, want %s", pending, got, want)
+		}
+	}
+	p := newPolls(0, start)
+	for i := range 20_000 {
+		p.begin(pendingDevice(i, start), "")
+	}
+	if got := grant.OfferInterval(p.outstanding(start)); got != 10*time.Second {
+		t.Errorf("under load: %s", got)
+	}
+	for i := range 10_000 { // decided
+		d := pendingDevice(i, start)
+		d.Status = grant.Denied
+		p.begin(d, "")
+	}
+	if got := p.outstanding(start); got != 10_000 {
+		t.Errorf("%d are outstanding when half are decided", got)
+	}
+	later := start.Add(grant.UserCodeLife)
+	if got := p.outstanding(later); got != 0 {
+		t.Errorf("%d are outstanding when all are over", got)
+	}
+	if _, ok := p.known(pendingDevice(19_999, start).CodeHash); !ok {
+		t.Error("forgotten at once: a late poll is to hear that it is late")
+	}
+	p.outstanding(later.Add(2 * sweepLater))
+	if _, ok := p.known(pendingDevice(19_999, start).CodeHash); ok {
+		t.Error("never forgotten")
+	}
+	p = newPolls(1_000_000, start)
+	if got := p.outstanding(start); got != 1_000_000 {
+		t.Errorf("%d right after a restart", got)
+	}
+	if got := p.outstanding(start.Add(grant.DeviceCodeLife)); got != 0 {
+		t.Errorf("%d long after a restart", got)
+	}
+}
+
+// TestPollsShedWaiters: where too many wait, nobody more is let, and is told at
+// once.
+func TestPollsShedWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPolls(0, time.Now())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		for i := range maxWaiting {
+			d := pendingDevice(i, time.Now())
+			p.begin(d, "")
+			go func() { p.wait(ctx, nil, d.CodeHash, MaxWait); done <- struct{}{} }()
+		}
+		synctest.Wait()
+		d := pendingDevice(maxWaiting, time.Now())
+		p.begin(d, "")
+		began := time.Now()
+		p.wait(ctx, nil, d.CodeHash, MaxWait)
+		if time.Since(began) != 0 {
+			t.Error("one too many was let wait")
+		}
+		cancel()
+		for range maxWaiting {
+			<-done
+		}
+		p.wait(t.Context(), nil, d.CodeHash, MaxWait)
+		if time.Since(began) != MaxWait {
+			t.Errorf("when there is room again it waited %s", time.Since(began))
+		}
+	})
+}
+
+// TestPollsAfterAWait: who waited as long as one may comes again at once, who
+// waited less keeps to the interval.
+func TestPollsAfterAWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			wait time.Duration
+			want grant.PollAnswer
+		}{{MaxWait, grant.PollAccepted}, {2 * time.Second, grant.PollSlowDown}} {
+			p := newPolls(0, time.Now())
+			d := pendingDevice(1, time.Now())
+			d.Interval = time.Minute
+			p.begin(d, "")
+			p.judge(d.CodeHash, time.Now())
+			p.wait(t.Context(), nil, d.CodeHash, c.wait)
+			if got := p.judge(d.CodeHash, time.Now()); got != c.want {
+				t.Errorf("after %s: %v", c.wait, got)
+			}
+		}
+	})
+}
