@@ -364,29 +364,31 @@ func TestProofIsForOneRequest(t *testing.T) {
 	})
 }
 
-// No single changed byte of a proof leaves it valid.
+// No single changed byte of a proof leaves it valid: at every place, whatever
+// takes its place, most of all what base64url could have there.
 //
 // Invariant: DP-16f
 func TestMutatedProofNeverVerifies(t *testing.T) {
 	s := testSigner(t, 1)
 	good := newProof(t, s, request())
-	cache := jws.NewHeaderCache(4)
-	rapid.Check(t, func(t *rapid.T) {
-		want := expect(s)
-		want.Headers = cache
-		if _, err := Verify(good, want); err != nil {
-			t.Fatal(err)
+	want := expect(s)
+	want.Headers = jws.NewHeaderCache(4)
+	if _, err := Verify(good, want); err != nil {
+		t.Fatal(err)
+	}
+	bad := []byte(good)
+	for i, was := range bad {
+		for _, c := range []byte{'A', 'Q', 'g', 'w', '3', '-', '_', '.', '=', '%', ' ', '"', 0, 0x80, was ^ 1, was ^ 2, was ^ 0x20} {
+			if c == was {
+				continue
+			}
+			bad[i] = c
+			if _, err := Verify(string(bad), want); err == nil {
+				t.Errorf("byte %d as %q", i, c)
+			}
 		}
-		bad := []byte(good)
-		i, c := rapid.IntRange(0, len(bad)-1).Draw(t, "at"), rapid.Byte().Draw(t, "byte")
-		if bad[i] == c {
-			return
-		}
-		bad[i] = c
-		if _, err := Verify(string(bad), want); err == nil {
-			t.Fatalf("byte %d as %q", i, c)
-		}
-	})
+		bad[i] = was
+	}
 }
 
 // FuzzVerify signs whatever header and claims the fuzzer writes, so that it gets
