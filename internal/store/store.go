@@ -64,13 +64,14 @@ type Change struct {
 	Installations []Versioned[Installation]
 	Entries       []Versioned[Entry]
 	Keys          []Versioned[SealedKey]
+	Clients       []Versioned[RegisteredClient]
 	Records       []event.Record
 }
 
 // IsEmpty reports whether there is nothing to commit.
 func (c Change) IsEmpty() bool {
 	return len(c.Requests)+len(c.Grants)+len(c.Devices)+len(c.RevokedTokens)+len(c.Accounts)+len(c.Sessions)+
-		len(c.Installations)+len(c.Entries)+len(c.Keys)+len(c.Records) == 0
+		len(c.Installations)+len(c.Entries)+len(c.Keys)+len(c.Clients)+len(c.Records) == 0
 }
 
 // Committer applies changes. Commit is atomic and durable when it returns nil;
@@ -153,10 +154,13 @@ type People interface {
 }
 
 // Registry reads what the config has named so far (so that the removal of an
-// entry is noticed) and the sealed keys.
+// entry is noticed), the clients that registered themselves, and the sealed keys.
 type Registry interface {
 	Entries(ctx context.Context, tenant string) ([]Versioned[Entry], error)
 	Keys(ctx context.Context, tenant string) ([]Versioned[SealedKey], error)
+	// Clients lists those that registered themselves, in the order of ids, which
+	// is that of their time.
+	Clients(ctx context.Context, tenant string) ([]Versioned[RegisteredClient], error)
 }
 
 // Log reads the audit log and keeps what the sequencer makes of it. Leaves have
@@ -239,6 +243,22 @@ type Entry struct {
 	Digest   [32]byte // of the entry's content: a change is recorded
 	Disabled bool
 	Since    time.Time
+}
+
+// RegisteredClient is a public native client that registered itself (RFC 7591).
+type RegisteredClient struct {
+	ID           string // cli_…; its client_id
+	Name         string
+	RedirectURIs []string
+	GrantTypes   []string
+	Scopes       []string // that it may ask for; empty: any
+	DPoPRequired bool
+	Handshake    bool
+	PARRequired  bool
+	IDTokenAlg   string
+	Token        string // name of the initial access token that it came with
+	CreatedAt    time.Time
+	Disabled     bool
 }
 
 // SealedKey is a key of the server, sealed under the root key (package signer).

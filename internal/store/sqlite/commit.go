@@ -84,6 +84,9 @@ func (s *Store) encode(j *job) error {
 		}
 		j.states = append(j.states, encode(make([]byte, 0, 512), &c.Devices[i].Value, deviceFields))
 	}
+	for i := range c.Clients {
+		j.states = append(j.states, encode(nil, &c.Clients[i].Value, clientFields))
+	}
 	for _, r := range c.Records {
 		if r.Tenant != j.tenant {
 			return foreign(j.tenant, r.Tenant)

@@ -253,7 +253,7 @@ func TestMigrationKeepsACopy(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	kept := path + ".before-v3"
+	kept := path + fmt.Sprintf(".before-v%d", len(next))
 	if info, err := os.Stat(kept); err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("%v, %v", info, err)
 	}

@@ -129,6 +129,12 @@ func (w *writer) change(j *job) error {
 			return err
 		}
 	}
+	for i := range c.Clients {
+		cl := &c.Clients[i]
+		if err := w.put(insertClient, updateClient, j.tenant, cl.Value.ID, cl.Version, next(), nil); err != nil {
+			return err
+		}
+	}
 	for _, r := range c.RevokedTokens {
 		if err := w.revoke(j.tenant, r, revokedAt(c.Records, r.JTI)); err != nil {
 			return err

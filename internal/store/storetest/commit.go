@@ -81,6 +81,9 @@ func each(n int) map[string]func(version uint64) store.Change {
 		"key": func(v uint64) store.Change {
 			return store.Change{Keys: read(store.SealedKey{ID: ident(id.Key, n)}, v)}
 		},
+		"client": func(v uint64) store.Change {
+			return store.Change{Clients: read(store.RegisteredClient{ID: ident(id.Client, n)}, v)}
+		},
 	}
 }
 

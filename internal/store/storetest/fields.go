@@ -135,6 +135,15 @@ func testRoundTrip(t *testing.T, s store.Store) {
 			list, err := s.Keys(ctx, tenant)
 			return pick(list, func(v store.SealedKey) bool { return v.ID == key }), err
 		})
+
+		roundTrip(rt, drawAny[store.RegisteredClient](rt, "client"), drawAny[store.RegisteredClient](rt, "client2"), func(v *store.RegisteredClient, _ bool) {
+			v.ID = key
+		}, func(v []store.Versioned[store.RegisteredClient]) error {
+			return s.Commit(ctx, tenant, store.Change{Clients: v})
+		}, func() (store.Versioned[store.RegisteredClient], error) {
+			list, err := s.Clients(ctx, tenant)
+			return pick(list, func(v store.RegisteredClient) bool { return v.ID == key }), err
+		})
 	})
 }
 

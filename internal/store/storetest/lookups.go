@@ -303,6 +303,7 @@ func testRegistry(t *testing.T, s store.Store) {
 		mustCommit(t, s, store.Change{
 			Keys:     fresh(store.SealedKey{ID: ident(id.Key, n), Sealed: []byte{byte(n)}}),
 			Accounts: fresh(anAccount(n)),
+			Clients:  fresh(store.RegisteredClient{ID: ident(id.Client, n), Name: fmt.Sprint(n)}),
 		})
 	}
 	keys, err := s.Keys(t.Context(), tenant)
@@ -313,9 +314,13 @@ func testRegistry(t *testing.T, s store.Store) {
 	if err != nil || len(accounts) != 3 {
 		t.Fatalf("%v, %v", accounts, err)
 	}
+	clients, err := s.Clients(t.Context(), tenant)
+	if err != nil || len(clients) != 3 {
+		t.Fatalf("%v, %v", clients, err)
+	}
 	for i := range 3 {
-		if keys[i].Value.Sealed[0] != byte(i+1) || accounts[i].Value.ID != ident(id.Account, i+1) {
-			t.Errorf("place %d: %v, %v", i, keys[i].Value, accounts[i].Value)
+		if keys[i].Value.Sealed[0] != byte(i+1) || accounts[i].Value.ID != ident(id.Account, i+1) || clients[i].Value.Name != fmt.Sprint(i+1) {
+			t.Errorf("place %d: %v, %v, %v", i, keys[i].Value, accounts[i].Value, clients[i].Value)
 		}
 	}
 }
