@@ -181,6 +181,8 @@ func TestLogReaderCannotLogOut(t *testing.T) {
 func TestGatewayThatDropsProofs(t *testing.T) {
 	for _, rule := range []grant.TripRule{"", grant.TripRepetition, grant.TripOtherNetwork, grant.TripNever} {
 		s, tool := tripping(t, rule)
+		accepted(t, report(s, tool.Token.AccessToken, "wrong_key")) // nor beside a real copy
+		renew(tool)
 		n := s.Size()
 		for range 60 {
 			for range 5 {
