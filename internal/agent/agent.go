@@ -124,6 +124,7 @@ func serve(ctx context.Context, o Options) error {
 	if srv.Shutdown(bye) != nil {
 		_ = srv.Close()
 	}
+	a.closeForwards()
 	a.wait.Wait()
 	a.wipeAll()
 	return err
@@ -180,6 +181,7 @@ type agent struct {
 	mu       sync.Mutex
 	profiles map[string]*profile
 	ended    map[string]*agentwire.Error // why a profile is not there any more
+	forwards map[string]*forward         // by remote host
 	holds    int                         // logins begun so far, for names in the store
 	logins   int
 	stopping bool
@@ -190,7 +192,7 @@ type agent struct {
 func newAgent(ctx context.Context, o Options) *agent {
 	a := &agent{
 		opt: o, log: o.Log, started: o.Clock(), lastUse: o.Clock(),
-		profiles: map[string]*profile{}, ended: map[string]*agentwire.Error{},
+		profiles: map[string]*profile{}, ended: map[string]*agentwire.Error{}, forwards: map[string]*forward{},
 	}
 	a.ctx, a.end = context.WithCancelCause(ctx)
 	return a

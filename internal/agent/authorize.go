@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/keytether/keytether/internal/agentwire"
@@ -14,6 +15,10 @@ func (a *agent) authorize(r *http.Request) (any, error) {
 	if err := agentwire.ReadRequest(r, &req); err != nil {
 		return nil, err
 	}
+	return a.authorizeFor(r.Context(), req)
+}
+
+func (a *agent) authorizeFor(ctx context.Context, req agentwire.AuthorizeRequest) (any, error) {
 	p, err := a.profile(req.Profile)
 	if err != nil {
 		return nil, err
@@ -24,7 +29,7 @@ func (a *agent) authorize(r *http.Request) (any, error) {
 	if err := confine(p.resource(), req.URL, p.client.Metadata()); err != nil {
 		return nil, agentwire.NewError(agentwire.ResourceNotAllowed, "no token for this URL", err.Error()+"; this login is for "+p.resource(), "Check the URL, or log in for its resource with --resource", err)
 	}
-	p, t, err := a.obtain(r.Context(), agentwire.TokenRequest{Profile: req.Profile, Resource: req.Resource, Scope: req.Scope})
+	p, t, err := a.obtain(ctx, agentwire.TokenRequest{Profile: req.Profile, Resource: req.Resource, Scope: req.Scope})
 	if err != nil {
 		return nil, err
 	}

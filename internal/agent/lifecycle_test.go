@@ -23,9 +23,14 @@ import (
 // begin starts a login whose person does nothing, and gives its link.
 func (r *rig) begin(ctx context.Context) (link string, ended chan error) {
 	r.t.Helper()
+	return r.beginAs(ctx, "")
+}
+
+func (r *rig) beginAs(ctx context.Context, profile string) (link string, ended chan error) {
+	r.t.Helper()
 	links, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- r.Login(ctx, agentwire.LoginRequest{Issuer: r.server.Issuer}, func(e agentwire.Event) error {
+		ended <- r.Login(ctx, agentwire.LoginRequest{Issuer: r.server.Issuer, Profile: profile}, func(e agentwire.Event) error {
 			if e.Event == agentwire.EventBrowser {
 				links <- e.URL
 			}

@@ -159,7 +159,7 @@ func (a *agent) reserve(s *attempt) error {
 	}
 	a.logins++
 	a.holds++
-	s.hold = fmt.Sprintf("login-%d@%s", a.holds, issuerName(s.req.Issuer))
+	s.hold = fmt.Sprintf("%s-%d", s.key, a.holds) // no profile's slot ends so
 	return nil
 }
 

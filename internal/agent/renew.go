@@ -43,7 +43,11 @@ func (a *agent) token(r *http.Request) (any, error) {
 	if err := agentwire.ReadRequest(r, &req); err != nil {
 		return nil, err
 	}
-	_, t, err := a.obtain(r.Context(), req)
+	return a.tokenFor(r.Context(), req)
+}
+
+func (a *agent) tokenFor(ctx context.Context, req agentwire.TokenRequest) (any, error) {
+	_, t, err := a.obtain(ctx, req)
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,8 @@ func (a *agent) handler() http.Handler {
 	handle(http.MethodPost, agentwire.PathLock, a.unlocked(a.setLock))
 	handle(http.MethodPost, agentwire.PathUnlock, a.unlock)
 	handle(http.MethodPost, agentwire.PathStop, a.stop)
+	handle(http.MethodPost, agentwire.PathForward, a.unlocked(a.openForward))
+	handle(http.MethodPost, agentwire.PathForwardEnd, a.endForward)
 	mux.HandleFunc(http.MethodPost+" "+agentwire.PathLogin, a.login)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		a.answer(w, r, func(*http.Request) (any, error) {
@@ -105,6 +107,7 @@ func (a *agent) status(*http.Request) (any, error) {
 	for _, p := range a.profiles {
 		s.Profiles = append(s.Profiles, p.status(a.now(), a.opt.StoreName))
 	}
+	s.Forwards = a.shownForwards()
 	slices.SortFunc(s.Profiles, func(x, y agentwire.ProfileStatus) int { return strings.Compare(x.Profile, y.Profile) })
 	return s, nil
 }
