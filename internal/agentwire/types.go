@@ -87,6 +87,7 @@ type Whoami struct {
 type StatusResponse struct {
 	Agent    AgentStatus     `json:"agent"`
 	Profiles []ProfileStatus `json:"profiles"`
+	Forwards []Forward       `json:"forwards,omitempty"`
 }
 
 // AgentStatus describes the process.

@@ -21,7 +21,7 @@ func (a *app) agentCmd() *cobra.Command {
 starts when it is needed and answers your programs only, over a local socket.`,
 	}
 	group(c)
-	c.AddCommand(a.agentRunCmd(), a.agentStatusCmd(), a.agentLockCmd(), a.agentUnlockCmd(), a.agentStopCmd())
+	c.AddCommand(a.agentRunCmd(), a.agentStatusCmd(), a.agentLockCmd(), a.agentUnlockCmd(), a.agentStopCmd(), a.agentForwardCmd())
 	return c
 }
 

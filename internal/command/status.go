@@ -74,6 +74,14 @@ func (a *app) showStatus(s agentwire.StatusResponse, running, profiles bool) err
 			err = a.writeFields(a.Stdout, a.profileFields(p))
 		}
 	}
+	for _, f := range s.Forwards {
+		if err == nil {
+			err = a.println("")
+		}
+		if err == nil {
+			err = a.writeFields(a.Stdout, a.forwardFields(f))
+		}
+	}
 	return err
 }
 
