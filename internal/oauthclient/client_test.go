@@ -66,12 +66,17 @@ func TestDiscovery(t *testing.T) {
 		}, oauthclient.ErrUnreachable, "redirects"},
 		{"no S256", "", func(issuer string, w http.ResponseWriter, r *http.Request) {
 			m := oauth.MetadataFor(issuer, nil)
-			m.CodeChallengeMethods = []string{"plain"}
+			m.CodeChallengeMethods, m.DeviceAuthorizationEndpoint = []string{"plain"}, ""
 			document(w, r, oauth.WellKnownOAuth, m)
 		}, oauthclient.ErrMetadata, "S256"},
+		{"the device flow alone", "", func(issuer string, w http.ResponseWriter, r *http.Request) {
+			m := oauth.MetadataFor(issuer, nil)
+			m.AuthorizationEndpoint, m.ResponseTypesSupported, m.CodeChallengeMethods = "", nil, nil
+			document(w, r, oauth.WellKnownOAuth, m)
+		}, nil, ""},
 		{"no code", "", func(issuer string, w http.ResponseWriter, r *http.Request) {
 			m := oauth.MetadataFor(issuer, nil)
-			m.ResponseTypesSupported = []string{"token"}
+			m.ResponseTypesSupported, m.DeviceAuthorizationEndpoint = []string{"token"}, ""
 			document(w, r, oauth.WellKnownOAuth, m)
 		}, oauthclient.ErrMetadata, "code"},
 	}

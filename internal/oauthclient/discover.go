@@ -50,23 +50,47 @@ func (c *Client) fetchMetadata(ctx context.Context, issuer, at string) (oauth.Me
 	return m, usable(m)
 }
 
-// usable refuses a server that we cannot log in at. A list that is absent means
-// what RFC 8414 §2 says it does.
+// usable refuses a server that we cannot log in at, by no flow of ours.
 func usable(m oauth.Metadata) error {
-	lacks := func(what string) error { return fmt.Errorf("%w: %s has no %s", ErrMetadata, m.Issuer, what) }
+	err := browserUsable(m)
+	if deviceUsable(m) == nil {
+		return nil
+	}
+	return err
+}
+
+// browserUsable refuses a server that we cannot send a browser to. A list that
+// is absent means what RFC 8414 §2 says it does.
+func browserUsable(m oauth.Metadata) error {
 	switch {
 	case m.AuthorizationEndpoint == "":
-		return lacks("authorization_endpoint")
+		return lacks(m, "authorization_endpoint")
 	case m.TokenEndpoint == "":
-		return lacks("token_endpoint")
+		return lacks(m, "token_endpoint")
 	case len(m.ResponseTypesSupported) > 0 && !slices.Contains(m.ResponseTypesSupported, "code"):
-		return lacks("response type code")
+		return lacks(m, "response type code")
 	case len(m.GrantTypesSupported) > 0 && !slices.Contains(m.GrantTypesSupported, oauth.GrantAuthorizationCode):
-		return lacks("authorization_code grant")
+		return lacks(m, "authorization_code grant")
 	case len(m.CodeChallengeMethods) > 0 && !slices.Contains(m.CodeChallengeMethods, "S256"):
-		return lacks("PKCE with S256")
+		return lacks(m, "PKCE with S256")
 	}
 	return nil
+}
+
+// deviceUsable refuses a server without the device flow. The endpoint alone says
+// that there is one (RFC 8628 §4); lists of grant types are often older than it.
+func deviceUsable(m oauth.Metadata) error {
+	switch {
+	case m.DeviceAuthorizationEndpoint == "":
+		return lacks(m, "device_authorization_endpoint")
+	case m.TokenEndpoint == "":
+		return lacks(m, "token_endpoint")
+	}
+	return nil
+}
+
+func lacks(m oauth.Metadata, what string) error {
+	return fmt.Errorf("%w: %s has no %s", ErrMetadata, m.Issuer, what)
 }
 
 func (c *Client) get(ctx context.Context, at string) ([]byte, error) {

@@ -71,6 +71,7 @@ func (l *Login) handleStart(w http.ResponseWriter, r *http.Request) {
 		usedPage().write(w)
 		return
 	}
+	close(l.opened)
 	target, uri, err := l.authorizationURL()
 	if err != nil {
 		l.end(decision{verdict: fail, err: err})

@@ -45,4 +45,27 @@ const (
 
 	// readTime bounds how long a stray connection may hold the listener.
 	readTime = 10 * time.Second
+
+	// pollInterval is meant where the server names none (RFC 8628 §3.2).
+	pollInterval = 5 * time.Second
+
+	// slowDownStep is added to the interval at each slow_down (RFC 8628 §3.5).
+	slowDownStep = 5 * time.Second
+
+	// maxBackOff is where doubling ends: a person waits in front of it.
+	maxBackOff = time.Minute
+
+	// impatient is after how many lost answers in a row no answer is asked to be
+	// kept back any more.
+	impatient = 2
+
+	// maxDeviceWait is the longest that an answer is asked to be kept back: package
+	// outbound gives up after 30 s.
+	maxDeviceWait = 25 * time.Second
+
+	// cancelTime bounds telling the server that a login was called off.
+	cancelTime = 5 * time.Second
+
+	// maxUserCode bounds a user code in characters; somebody has to type it.
+	maxUserCode = 64
 )

@@ -56,6 +56,7 @@ type Login struct {
 	flow flow
 
 	answer chan decision // the one that ends the login
+	opened chan struct{} // closed when a browser has opened the link
 	ready  chan struct{} // closed when grant and err stand
 	seen   chan struct{} // closed when the last page was served
 	gone   chan struct{} // closed when the listener is
@@ -66,13 +67,17 @@ type Login struct {
 
 // StartLogin listens for one login. It ends with Wait's result or with ctx; a
 // deadline of ctx is the time that a person has. Nothing is asked of the server
-// before a browser opens the link. Errors: ErrPort.
+// before a browser opens the link. Errors: ErrPort, ErrMetadata when the server
+// has no such login.
 func (c *Client) StartLogin(ctx context.Context, r LoginRequest) (*Login, error) {
+	if err := browserUsable(c.meta); err != nil {
+		return nil, err
+	}
 	if r.Listen == nil {
 		r.Listen = net.Listen
 	}
 	l := &Login{
-		c: c, req: r, ctx: ctx, answer: make(chan decision, 1),
+		c: c, req: r, ctx: ctx, answer: make(chan decision, 1), opened: make(chan struct{}),
 		ready: make(chan struct{}), seen: make(chan struct{}), gone: make(chan struct{}),
 	}
 	var texts [5]string
@@ -108,6 +113,17 @@ func (l *Login) URL() string { return l.bound.base() + l.start }
 
 // Note says in words what of the listener could not be had; mostly empty.
 func (l *Login) Note() string { return l.bound.note }
+
+// Opened is closed when a browser has opened the link.
+func (l *Login) Opened() <-chan struct{} { return l.opened }
+
+// CameBack says whether the browser came back with anything that belongs to this
+// login.
+func (l *Login) CameBack() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.flow.ended || len(l.flow.nonces) > 0
+}
 
 // Wait gives the result. Errors: ErrDenied, ErrExpired, ErrUnreachable,
 // ErrAccount, ErrIdentity, ErrAnswer, ErrClock, a *Refusal, or the cause of a
@@ -176,21 +192,28 @@ func (l *Login) redeem(ctx context.Context, code secret.Value) (Grant, error) {
 	if t.Resource == "" {
 		t.Resource = l.req.Resource
 	}
-	who, err := l.c.identify(ctx, t.idToken, l.nonce)
+	g, err := l.c.accept(ctx, t, l.req.Account, l.nonce)
+	if err == nil && l.bound.note != "" {
+		g.Warnings = append([]string{l.bound.note}, g.Warnings...)
+	}
+	return g, err
+}
+
+// accept makes a grant of the tokens that ended a login: it looks who signed in,
+// and refuses another account than the one asked for. What is refused is revoked.
+func (c *Client) accept(ctx context.Context, t Tokens, account, nonce string) (Grant, error) {
+	who, err := c.identify(ctx, t.idToken, nonce)
 	if err == nil {
-		err = checkAccount(l.req.Account, who)
+		err = checkAccount(account, who)
 	}
 	if err != nil {
 		// Nobody is to keep what nobody asked for.
-		if rerr := l.c.discard(ctx, t); rerr != nil {
+		if rerr := c.Discard(ctx, t); rerr != nil {
 			err = fmt.Errorf("%w (and its tokens could not be revoked: %w)", err, rerr)
 		}
 		return Grant{}, err
 	}
 	g := Grant{Tokens: t, Identity: who}
-	if l.bound.note != "" {
-		g.Warnings = append(g.Warnings, l.bound.note)
-	}
 	if t.Type == TypeBearer {
 		g.Warnings = append(g.Warnings, "the access token is a bearer token: whoever copies it can use it until it expires")
 	}
@@ -200,8 +223,9 @@ func (l *Login) redeem(ctx context.Context, code secret.Value) (Grant, error) {
 	return g, nil
 }
 
-// discard revokes what a login that is refused here had been given.
-func (c *Client) discard(ctx context.Context, t Tokens) error {
+// Discard revokes what a login that is not wanted had been given. Errors as
+// Revoke's.
+func (c *Client) Discard(ctx context.Context, t Tokens) error {
 	if !t.Refresh.IsZero() {
 		return c.Revoke(ctx, t.Refresh, "refresh_token")
 	}
@@ -253,11 +277,17 @@ func (l *Login) parameters() (url.Values, error) {
 	if c.proves() && c.meta.PAREndpoint == "" {
 		form.Set("dpop_jkt", c.key.Public().Thumbprint()) // RFC 9449 §10
 	}
-	if c.handshakes() {
-		set(form, "keytether_host", words(l.req.Facts.Host, oauth.MaxFact))
-		set(form, "keytether_os_user", words(l.req.Facts.OSUser, oauth.MaxFact))
-		set(form, "keytether_platform", words(l.req.Facts.Platform, oauth.MaxFact))
-		set(form, "keytether_agent_version", words(l.req.Facts.AgentVersion, oauth.MaxFact))
-	}
+	c.tell(form, l.req.Facts)
 	return form, nil
+}
+
+// tell adds the installation's facts, for our servers alone.
+func (c *Client) tell(form url.Values, f Facts) {
+	if !c.handshakes() {
+		return
+	}
+	set(form, "keytether_host", words(f.Host, oauth.MaxFact))
+	set(form, "keytether_os_user", words(f.OSUser, oauth.MaxFact))
+	set(form, "keytether_platform", words(f.Platform, oauth.MaxFact))
+	set(form, "keytether_agent_version", words(f.AgentVersion, oauth.MaxFact))
 }

@@ -1,15 +1,19 @@
-// Package oauthclient runs the browser login against any conforming
-// authorization server, from its metadata alone, with the strongest that both
-// sides have: PAR (RFC 9126), DPoP (RFC 9449), form_post, the response's iss
-// (RFC 9207) and Keytether's loopback handshake where the server offers them;
-// PKCE S256 (RFC 7636) and a loopback listener (RFC 8252) always.
+// Package oauthclient runs the browser login and the device login against any
+// conforming authorization server, from its metadata alone, with the strongest
+// that both sides have: PAR (RFC 9126), DPoP (RFC 9449), form_post, the
+// response's iss (RFC 9207), Keytether's loopback handshake and polls that wait
+// where the server offers them; PKCE S256 (RFC 7636) and a loopback listener
+// (RFC 8252) always.
 //
-//	Open ── Client ── StartLogin ── Login.URL   a person opens it
-//	           │            └────── Login.Wait  tokens and who signed in
-//	           └── Refresh, Revoke, Proof
+//	Open ── Client ─┬─ StartLogin ── Login.URL         a person opens it
+//	                │        └────── Login.Wait        tokens and who signed in
+//	                ├─ StartDevice ─ DeviceLogin.Code  a person types it elsewhere (RFC 8628)
+//	                │        └────── DeviceLogin.Wait
+//	                └─ Refresh, Revoke, Proof
 //
 // What is decided about one callback is a function of the login's state and the
-// request (flow.go, no I/O); the listener around it only parses and writes.
+// request (flow.go), when to poll is one of what the last poll brought (poll.go):
+// neither does I/O; what is around them only parses and writes.
 //
 // Time, randomness and the HTTP client are arguments. Errors are the sentinels
 // below and *Refusal; none holds a token, a code or a URL with a query.
@@ -116,6 +120,18 @@ func (c *Client) proves() bool {
 // handshakes says whether this is a server that knows the loopback handshake.
 func (c *Client) handshakes() bool {
 	return c.meta.HandshakeEndpoint != "" && c.meta.PAREndpoint != "" && c.proves()
+}
+
+// HasDevice says whether the server has the device flow (RFC 8628).
+func (c *Client) HasDevice() bool { return deviceUsable(c.meta) == nil }
+
+// HasBrowser says whether a browser login can be run there.
+func (c *Client) HasBrowser() bool { return browserUsable(c.meta) == nil }
+
+// deviceWait is how long the server keeps the answer to a poll back for us; zero
+// where it does not say that it can.
+func (c *Client) deviceWait() time.Duration {
+	return time.Duration(min(max(0, c.meta.DeviceWait), int64(maxDeviceWait/time.Second))) * time.Second
 }
 
 // Proof makes a DPoP proof for one request to a resource (RFC 9449 §7): bound

@@ -3,6 +3,7 @@ package oauthclient
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 type answer struct {
 	status int
 	body   []byte
+	header http.Header
 }
 
 // post sends a form to the server, with a proof where the server takes them. If
@@ -23,45 +25,53 @@ type answer struct {
 // server checks the proof before it does anything (§5), so nothing is done twice.
 // A second time is an error like any other.
 func (c *Client) post(ctx context.Context, endpoint string, form url.Values) (answer, error) {
+	return c.postPreferring(ctx, endpoint, form, "")
+}
+
+// postPreferring is post with a Prefer header (RFC 7240), unless that is empty.
+func (c *Client) postPreferring(ctx context.Context, endpoint string, form url.Values, prefer string) (answer, error) {
 	for try := 0; ; try++ {
 		before := c.Offset()
-		a, h, err := c.postOnce(ctx, endpoint, form)
+		a, err := c.postOnce(ctx, endpoint, form, prefer)
 		if err != nil {
 			return answer{}, err
 		}
-		if try == 0 && c.proves() && (wantsNonce(a, h) || c.moved(a, before)) {
+		if try == 0 && c.proves() && (wantsNonce(a) || c.moved(a, before)) {
 			continue
 		}
 		return a, c.check(a)
 	}
 }
 
-func (c *Client) postOnce(ctx context.Context, endpoint string, form url.Values) (answer, http.Header, error) {
+func (c *Client) postOnce(ctx context.Context, endpoint string, form url.Values, prefer string) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
-		return answer{}, nil, fmt.Errorf("%w: an endpoint is not a URL", ErrMetadata)
+		return answer{}, fmt.Errorf("%w: an endpoint is not a URL", ErrMetadata)
+	}
+	if prefer != "" {
+		req.Header.Set("Prefer", prefer)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
 	if c.proves() {
 		proof, err := c.proof(http.MethodPost, endpoint, "", c.lastNonce())
 		if err != nil {
-			return answer{}, nil, err
+			return answer{}, err
 		}
 		req.Header.Set("DPoP", proof)
 	}
 	sent := c.env.Now()
 	res, err := c.env.HTTP.Do(req)
 	if err != nil {
-		return answer{}, nil, unreachable(ctx, err)
+		return answer{}, unreachable(ctx, err)
 	}
 	c.learn(res.Header, sent, c.env.Now())
-	return answer{res.Status, res.Body}, res.Header, nil
+	return answer{res.Status, res.Body, res.Header}, nil
 }
 
-func wantsNonce(a answer, h http.Header) bool {
+func wantsNonce(a answer) bool {
 	return (a.status == http.StatusBadRequest || a.status == http.StatusUnauthorized) &&
-		nonceOK(h.Get("DPoP-Nonce")) && wireError(a.body).Error == "use_dpop_nonce"
+		nonceOK(a.header.Get("DPoP-Nonce")) && wireError(a.body).Error == "use_dpop_nonce"
 }
 
 // moved: the proof was refused, and the answer's Date says that it was misdated.
@@ -83,11 +93,12 @@ func (c *Client) check(a answer) error {
 		return fmt.Errorf("%w: it is more than %s from the server's (%w)", ErrClock, maxOffset, refusal(w.Error, w.Description, w.Code))
 	case w.Error != "":
 		return refusal(w.Error, w.Description, w.Code)
-	case a.status >= 400:
-		return fmt.Errorf("%w: it answers with status %d and no error that OAuth knows", ErrAnswer, a.status)
 	}
-	return fmt.Errorf("%w: status %d", ErrAnswer, a.status)
+	return fmt.Errorf("%w: it answers with status %d and %w", ErrAnswer, a.status, errNoOAuth)
 }
+
+// errNoOAuth: nothing that the token endpoint of a server says.
+var errNoOAuth = errors.New("no error that OAuth knows")
 
 func wireError(body []byte) oauth.Response {
 	var w oauth.Response

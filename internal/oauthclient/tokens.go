@@ -104,6 +104,12 @@ func (c *Client) tokens(ctx context.Context, form url.Values) (Tokens, error) {
 	return t, nil
 }
 
+// opaque says whether a string of the server's is of a size and of characters
+// that can be sent back.
+func opaque(v string) bool {
+	return len(v) <= maxToken && !strings.ContainsFunc(v, func(r rune) bool { return r <= 0x20 || r >= 0x7f })
+}
+
 // decode reads RFC 6749 §5.1's document. No error repeats what stood there.
 func (c *Client) decode(body []byte, sent time.Time) (Tokens, error) {
 	var w oauth.TokenResponse
@@ -111,7 +117,7 @@ func (c *Client) decode(body []byte, sent time.Time) (Tokens, error) {
 		return Tokens{}, fmt.Errorf("it is not the JSON of a token response")
 	}
 	for _, v := range []string{w.AccessToken, w.RefreshToken, w.IDToken} {
-		if len(v) > maxToken || strings.ContainsFunc(v, func(r rune) bool { return r <= 0x20 || r >= 0x7f }) {
+		if !opaque(v) {
 			return Tokens{}, fmt.Errorf("a token in it is longer than %d bytes or not printable", maxToken)
 		}
 	}
@@ -139,7 +145,7 @@ func (c *Client) decode(body []byte, sent time.Time) (Tokens, error) {
 		return Tokens{}, fmt.Errorf("its token_type is neither DPoP nor Bearer")
 	}
 	if w.ExpiresIn > 0 {
-		t.Life = min(time.Duration(min(w.ExpiresIn, int64(maxLife/time.Second)))*time.Second, maxLife)
+		t.Life = lifetime(w.ExpiresIn)
 	}
 	t.ExpiresAt = sent.Add(t.Life)
 	if w.GrantExpires > 0 && w.GrantExpires < 1<<40 {

@@ -155,6 +155,10 @@ func (s *Server) handshake(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	form := values(r)
+	if form.Get("grant_type") == oauth.GrantDeviceCode {
+		s.poll(w, r, form)
+		return
+	}
 	s.mu.Lock()
 	req := s.requests["code "+form.Get("code")]
 	g := s.grants[form.Get("refresh_token")]
@@ -197,19 +201,33 @@ func (s *Server) redeem(w http.ResponseWriter, form url.Values, req *request, jk
 	s.mu.Lock()
 	s.secrets[fmt.Sprintf("verifier %d", len(s.secrets))] = form.Get("code_verifier")
 	s.secrets[fmt.Sprintf("state %d", len(s.secrets))] = req.form.Get("state")
+	s.mu.Unlock()
+	g := s.newGrant(req.form, jkt)
+	writeJSON(w, http.StatusOK, s.firstTokens(g, form.Get("client_id"), req.form.Get("nonce")))
+}
+
+// newGrant makes the grant that a login asked for.
+func (s *Server) newGrant(asked url.Values, jkt string) *grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.seq++
-	g := &grant{id: fmt.Sprintf("grt_%d", s.seq), jkt: jkt, scope: req.form.Get("scope"), resource: req.form.Get("resource")}
+	g := &grant{id: fmt.Sprintf("grt_%d", s.seq), jkt: jkt, scope: asked.Get("scope"), resource: asked.Get("resource")}
 	if g.resource == "" {
 		g.resource = s.Resource
 	}
 	g.current = s.mint("ktr_refresh")
 	s.grants[g.current] = g
-	s.mu.Unlock()
+	return g
+}
+
+// firstTokens are a grant's, and who signed in.
+func (s *Server) firstTokens(g *grant, client, nonce string) oauth.TokenResponse {
 	out := s.response(g, g.scope, g.current)
 	if s.OpenID && strings.Contains(g.scope, "openid") {
 		now := s.Now()
+		var err error
 		out.IDToken, err = token.IssueID(s.signer, token.IDClaims{
-			Issuer: s.Issuer, Subject: s.Subject, Audience: form.Get("client_id"), Nonce: req.form.Get("nonce"),
+			Issuer: s.Issuer, Subject: s.Subject, Audience: client, Nonce: nonce,
 			Email: s.Email, EmailVerified: true, IssuedAt: now, ExpiresAt: now.Add(5 * time.Minute),
 		})
 		if err != nil {
@@ -219,7 +237,7 @@ func (s *Server) redeem(w http.ResponseWriter, form url.Values, req *request, jk
 		s.secrets[fmt.Sprintf("id token %d", len(s.secrets))] = out.IDToken
 		s.mu.Unlock()
 	}
-	writeJSON(w, http.StatusOK, out)
+	return out
 }
 
 func (s *Server) response(g *grant, scope, refresh string) oauth.TokenResponse {
@@ -282,10 +300,14 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
 	form := values(r)
 	s.mu.Lock()
 	g := s.grants[form.Get("token")]
+	d := s.devices[form.Get("token")]
 	s.mu.Unlock()
 	jkt := ""
-	if g != nil {
+	switch {
+	case g != nil:
 		jkt = g.jkt
+	case d != nil:
+		jkt = d.jkt
 	}
 	if _, ok := s.proof(w, r, jkt); !ok {
 		return
@@ -294,6 +316,9 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
 	if g != nil {
 		g.ended = true
 		s.count["revoked"]++
+	}
+	if d != nil {
+		s.count["cancelled"]++
 	}
 	s.mu.Unlock()
 	w.WriteHeader(http.StatusOK)

@@ -30,6 +30,9 @@ import (
 type Config struct {
 	PAR, DPoP, Nonces, FormPost, ISS, Handshake, OpenID bool
 
+	// Device is the device flow; nil: there is none.
+	Device *Device
+
 	ReferrerPolicy string // of posting pages: "" sends the Origin, "no-referrer" makes it null
 	AccessLife     time.Duration
 	GrantLife      time.Duration
@@ -45,7 +48,7 @@ func Keytether() Config {
 	return Config{
 		PAR: true, DPoP: true, Nonces: true, FormPost: true, ISS: true, Handshake: true, OpenID: true,
 		Subject: "acc_1", Email: "person@example.test", Resource: "https://api.example.test/v1",
-		GrantLife: 24 * time.Hour,
+		GrantLife: 24 * time.Hour, Device: &Device{Wait: 25, TypeWithin: 300},
 	}
 }
 
@@ -72,6 +75,10 @@ type Server struct {
 	secrets   map[string]string
 	deny      bool
 	seq       int
+	devices   map[string]*device // by device code
+	polls     []Poll
+	polling   int
+	decided   chan struct{} // closed when the person has decided
 	meta      func(*oauth.Metadata)
 }
 
@@ -99,6 +106,7 @@ func New(t testing.TB, c Config) *Server {
 	s := &Server{
 		Config: c, t: t, signer: signer, nonces: src.For("default", "as"),
 		intercept: map[string]Intercept{}, count: map[string]int{},
+		devices: map[string]*device{}, decided: make(chan struct{}),
 		requests: map[string]*request{}, grants: map[string]*grant{}, secrets: map[string]string{},
 	}
 	s.srv = httptest.NewServer(http.HandlerFunc(s.route))
@@ -130,7 +138,7 @@ func (s *Server) Deny() { s.mu.Lock(); s.deny = true; s.mu.Unlock() }
 func (s *Server) Metadata(f func(*oauth.Metadata)) { s.mu.Lock(); s.meta = f; s.mu.Unlock() }
 
 // Count is how often something happened: a path was asked, or one of "refresh",
-// "rotate", "repeat", "code", "revoked", "signed".
+// "rotate", "repeat", "code", "revoked", "signed", "cancelled".
 func (s *Server) Count(what string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,6 +176,13 @@ func (s *Server) document() oauth.Metadata {
 	if !s.FormPost {
 		m.ResponseModesSupported = nil
 	}
+	if s.Device == nil {
+		m.DeviceAuthorizationEndpoint = ""
+	}
+	m.DeviceWait = 0
+	if s.Device != nil {
+		m.DeviceWait = s.Device.Wait
+	}
 	if !s.Handshake {
 		m.HandshakeEndpoint, m.RevocationFeedEndpoint = "", ""
 	}
@@ -182,6 +197,9 @@ func (s *Server) document() oauth.Metadata {
 	}
 	return m
 }
+
+// ServeHTTP answers without a network, for tests whose time is not the world's.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.route(w, r) }
 
 func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Date", s.Now().UTC().Format(http.TimeFormat))
@@ -219,6 +237,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, path string) {
 		writeJSON(w, http.StatusOK, set)
 	case oauth.PathPAR:
 		s.par(w, r)
+	case oauth.PathDevice:
+		s.startDevice(w, r)
 	case oauth.PathAuthorize:
 		s.authorize(w, r)
 	case oauth.PathHandshake:
