@@ -12,6 +12,7 @@ import (
 
 	"github.com/keytether/keytether/internal/authserver"
 	"github.com/keytether/keytether/internal/event"
+	"github.com/keytether/keytether/internal/policy"
 	"github.com/keytether/keytether/internal/secret"
 	"github.com/keytether/keytether/internal/store"
 )
@@ -36,6 +37,21 @@ func every(t *testing.T) map[string]string {
 			return s.SignIn(w, SignIn{ClientID: hostile, ClientName: hostile, RequestURI: hostile, Email: hostile, Problem: hostile})
 		},
 		"consent": func(w io.Writer) error { return s.Consent(w, Consent{View: view, Address: "203.0.113.7", Now: now}) },
+		"device": func(w io.Writer) error {
+			return s.Consent(w, Consent{View: view, Device: hostile, Apart: true, Less: true, Wanting: policy.Confirm, Address: hostile, Now: now})
+		},
+		"second step": func(w io.Writer) error {
+			return s.Consent(w, Consent{View: view, Device: hostile, Apart: true, Confirm: true, Wanting: policy.Confirm, Address: hostile, Now: now})
+		},
+		"trusted": func(w io.Writer) error {
+			return s.Consent(w, Consent{View: view, Device: hostile, Wanting: policy.Trusted, Address: hostile, Now: now})
+		},
+		"refuse": func(w io.Writer) error {
+			return s.Consent(w, Consent{View: view, Device: hostile, Wanting: policy.Refuse, Address: hostile, Now: now})
+		},
+		"code":   func(w io.Writer) error { return s.Code(w, Code{Token: hostile, Problem: hostile, SignIn: true}) },
+		"done":   func(w io.Writer) error { return s.DeviceDone(w, DeviceDone{Allowed: true}) },
+		"denied": func(w io.Writer) error { return s.DeviceDone(w, DeviceDone{}) },
 		"post": func(w io.Writer) error {
 			return s.Post(w, Post{Response: authserver.Response{
 				RedirectURI: "http://127.0.0.1:1/callback", Params: []authserver.Param{{Name: "state", Value: secret.New(hostile)}},
@@ -46,7 +62,8 @@ func every(t *testing.T) map[string]string {
 		"signed out": s.SignedOut,
 		"landing":    s.Landing,
 		"me": func(w io.Writer) error {
-			return s.Me(w, Me{Email: hostile, Done: hostile, Now: now, Cards: []Card{
+			login := authserver.NewLogin{HeldGrant: held, Installation: store.Installation{ID: "ins_1", Facts: facts}}
+			return s.Me(w, Me{Email: hostile, Done: hostile, Now: now, New: []NewLogin{{NewLogin: login, Now: now}}, SeenUntil: hostile, Cards: []Card{
 				{ID: "ins_1", Facts: facts, First: now, Last: now, Now: now, Grants: []Grant{{HeldGrant: held, Now: now}}},
 				{Grants: []Grant{{HeldGrant: held, Disown: hostile, Now: now}}},
 			}})
@@ -93,14 +110,19 @@ func TestPagesAreAccessible(t *testing.T) {
 	}
 }
 
-// TestBothButtonsAreAlike compares Allow and Deny.
+// TestBothButtonsAreAlike compares Allow and Deny, on the second step of a device
+// login too.
+//
+// Invariant: DF-13a
 func TestBothButtonsAreAlike(t *testing.T) {
-	page := every(t)["consent"]
-	for _, want := range []string{`<button name="decision" value="deny">Deny</button>`, `<button name="decision" value="allow">Allow</button>`} {
-		if strings.Count(page, want) != 1 {
-			t.Errorf("no %s", want)
+	pages := every(t)
+	const deny, allow = `<button name="decision" value="deny">Deny</button>`, `<button name="decision" value="allow">Allow</button>`
+	for name, n := range map[string]int{"consent": 1, "device": 1, "second step": 1, "trusted": 0, "refuse": 0} {
+		if strings.Count(pages[name], deny) != 1 || strings.Count(pages[name], allow) != n {
+			t.Errorf("%s: not both buttons, or not alike", name)
 		}
 	}
+	page := pages["second step"]
 	if strings.Contains(page, "autofocus") || regexp.MustCompile(`value=.?(allow|deny)`).Match(style) {
 		t.Error("one of the two has the focus or a look of its own")
 	}
