@@ -64,7 +64,7 @@ func every(t *testing.T) map[string]string {
 		"me": func(w io.Writer) error {
 			login := authserver.NewLogin{HeldGrant: held, Installation: store.Installation{ID: "ins_1", Facts: facts}}
 			return s.Me(w, Me{Email: hostile, Done: hostile, Now: now, New: []NewLogin{{NewLogin: login, Now: now}}, SeenUntil: hostile, Cards: []Card{
-				{ID: "ins_1", Facts: facts, First: now, Last: now, Now: now, Grants: []Grant{{HeldGrant: held, Now: now}}},
+				{ID: "ins_1", Token: hostile, Facts: facts, First: now, Last: now, Now: now, Grants: []Grant{{HeldGrant: held, Now: now}}},
 				{Grants: []Grant{{HeldGrant: held, Disown: hostile, Now: now}}},
 			}})
 		},

@@ -214,7 +214,7 @@ type Card struct {
 	First  time.Time
 	Last   time.Time
 	Grants []Grant
-	Token  string // of "This wasn't me"
+	Token  string // of "This wasn't me"; empty: it stands elsewhere
 	Now    time.Time
 }
 

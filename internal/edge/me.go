@@ -3,6 +3,7 @@ package edge
 import (
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/keytether/keytether/internal/authserver"
@@ -44,7 +45,7 @@ func (h *Handler) me(w *answer, r *http.Request) error {
 	}
 	page := console.Me{
 		Alarms: alarms(h.server.Alarms(who.Account.ID), h.server.Now()),
-		Email: who.Account.Email, SignOutToken: h.server.FormToken(b, signOutPurpose), Now: h.server.Now(),
+		Email:  who.Account.Email, SignOutToken: h.server.FormToken(b, signOutPurpose), Now: h.server.Now(),
 	}
 	if p, err := oauth.ParseParams(r.URL.RawQuery); err == nil {
 		page.Done = done(p.Get("done"))
@@ -58,16 +59,18 @@ func (h *Handler) me(w *answer, r *http.Request) error {
 
 // banner tells of device logins that the person has not yet said to know.
 func (h *Handler) banner(b authserver.Browser, who authserver.Person, held []authserver.Held, page *console.Me) {
+	var newest time.Time
 	for _, n := range h.server.NewLogins(who.Account, held) {
 		row := console.NewLogin{NewLogin: n, Now: page.Now, Disown: h.server.FormToken(b, disownGrantPurpose(n.ID))}
 		if n.Installation.ID != "" {
 			row.Disown = h.server.FormToken(b, disownPurpose(n.Installation.ID))
 		}
 		page.New = append(page.New, row)
-		if until := n.Since.UTC().Format(time.RFC3339Nano); until > page.SeenUntil {
-			page.SeenUntil = until
+		if n.Since.After(newest) {
+			newest = n.Since
 		}
 	}
+	page.SeenUntil = newest.UTC().Format(time.RFC3339Nano)
 	page.SeenToken = h.server.FormToken(b, seenPurpose(page.SeenUntil))
 }
 
@@ -93,12 +96,13 @@ func (h *Handler) card(b authserver.Browser, in authserver.Held, page console.Me
 		ID: in.Installation.ID, Facts: in.Installation.Facts,
 		First: in.Installation.FirstSeen, Last: in.Installation.LastSeen, Now: page.Now,
 	}
-	if c.ID != "" {
+	asked := func(l console.NewLogin) bool { return l.Installation.ID == c.ID && c.ID != "" }
+	if c.ID != "" && !slices.ContainsFunc(page.New, asked) { // else the banner has the button
 		c.Token = h.server.FormToken(b, disownPurpose(c.ID))
 	}
 	for _, g := range in.Grants {
 		row := console.Grant{HeldGrant: g, Revoke: h.server.FormToken(b, revokePurpose(g.ID)), Now: page.Now}
-		if c.ID == "" {
+		if c.ID == "" && !slices.ContainsFunc(page.New, func(l console.NewLogin) bool { return l.ID == g.ID }) {
 			row.Disown = h.server.FormToken(b, disownGrantPurpose(g.ID))
 		}
 		c.Grants = append(c.Grants, row)

@@ -28,6 +28,7 @@ type Tool struct {
 	Code       string
 	Token      oauth.TokenResponse
 	Nonce      string // the newest of the authorization server
+	From       string // its address behind a trusted proxy; empty: where the test runs
 	APINonce   string
 	Browser    *Browser
 	s          *Server
@@ -105,6 +106,9 @@ func (t *Tool) PostOnce(path string, form url.Values) *Response {
 	r := t.s.FormRequest(path, form)
 	if t.Key != nil {
 		r.Header.Set("DPoP", t.Proof(http.MethodPost, t.s.Issuer+path, t.Nonce, ""))
+	}
+	if t.From != "" {
+		r.Header.Set("X-Forwarded-For", t.From)
 	}
 	res := t.s.Do(r)
 	if n := res.Header.Get("DPoP-Nonce"); n != "" {
