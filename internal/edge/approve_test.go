@@ -225,7 +225,7 @@ func TestApproverUnfit(t *testing.T) {
 // TestApproveGuesses: wrong codes count against the account, and a code that is
 // over is like none.
 //
-// Invariant: DF-12
+// Invariant: DF-12a
 func TestApproveGuesses(t *testing.T) {
 	s := edgetest.NewServer(t, behindProxy)
 	mine := trusted(t, s)

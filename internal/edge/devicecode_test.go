@@ -25,7 +25,7 @@ var behindProxy = edgetest.Options{TrustedProxies: []netip.Prefix{netip.MustPars
 // TestDeviceCodes: the device code has 256 random bits and is shown on no page;
 // the user code is of RFC 8628 §6.1's alphabet.
 //
-// Invariant: DF-11
+// Invariant: DF-11a
 func TestDeviceCodes(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
 	seen := map[string]bool{}
@@ -137,7 +137,7 @@ func wrongCode(i int) string {
 // person is kept out by others for the window at most, and not at all once they
 // have signed in.
 //
-// Invariant: DF-12
+// Invariant: DF-12a
 func TestDeviceGuesses(t *testing.T) {
 	s := edgetest.NewServer(t, behindProxy)
 	d := startDevice(t, s, edgetest.Bound)
@@ -209,7 +209,7 @@ func TestDeviceGuesses(t *testing.T) {
 // TestDeviceGuessesByAccount: who is signed in has five tries, in however many
 // browsers, and right codes do not count.
 //
-// Invariant: DF-12
+// Invariant: DF-12a
 func TestDeviceGuessesByAccount(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
 	for i := range 7 {
@@ -234,7 +234,7 @@ func TestDeviceGuessesByAccount(t *testing.T) {
 // TestDeviceGuessesAtOnce: many guesses at the same moment are no way round the
 // limits.
 //
-// Invariant: DF-12
+// Invariant: DF-12a
 func TestDeviceGuessesAtOnce(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
 	b := s.NewBrowser()

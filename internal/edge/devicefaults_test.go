@@ -34,7 +34,7 @@ func rfcError(t *testing.T, res *edgetest.Response) string {
 // one of the RFCs' errors, however often; nothing is recorded, and the tool's own
 // pace is as if nobody had asked.
 //
-// Invariant: DF-10c, DF-14
+// Invariant: DF-10c, DF-14a
 func TestDevicePollsOfOthers(t *testing.T) {
 	type poll struct {
 		tool   *edgetest.Tool

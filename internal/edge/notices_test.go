@@ -25,7 +25,7 @@ func refreshed(t *testing.T, tool *edgetest.Tool) []oauth.Notice {
 // next refresh: once, after a restart too, again where the answer was lost; other
 // people's, and clients that would not show it, hear nothing.
 //
-// Invariant: DF-16
+// Invariant: DF-16a
 func TestNotices(t *testing.T) {
 	s := edgetest.NewServer(t, behindProxy)
 	mine, plain, other := s.NewTool(edgetest.Handshake), s.NewTool(edgetest.Bound), s.NewTool(edgetest.Handshake)
@@ -118,7 +118,7 @@ func (n noList) GrantsOf(ctx context.Context, tenant string, q store.GrantQuery)
 // TestBanner: /me tells of device logins until the person says they know them,
 // with "This wasn't me" at hand. One that came since the page was shown stays.
 //
-// Invariant: DF-16
+// Invariant: DF-16a
 func TestBanner(t *testing.T) {
 	s := edgetest.NewServer(t, behindProxy)
 	login := func() *started {
