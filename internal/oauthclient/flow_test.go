@@ -160,6 +160,8 @@ func TestFlowSignsEachNonceOnceAndFew(t *testing.T) {
 
 // No number of stray callbacks, in any order, keeps the honest one from being
 // accepted, and none of them is.
+//
+// Invariant: LB-1
 func TestFlowStrayCallbacksChangeNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := ours()

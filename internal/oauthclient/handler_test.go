@@ -110,6 +110,8 @@ func (s stray) send(t *testing.T, link, state string) *http.Response {
 
 // Every stray request, before the link is opened and while the person is at the
 // server, with everything right but one thing: answered, and the login goes on.
+//
+// Invariant: LB-1
 func TestListenerAbuse(t *testing.T) {
 	s := oauthclienttest.New(t, oauthclienttest.Keytether())
 	c := newClient(t, s, oauthclient.Env{})
@@ -149,6 +151,9 @@ func TestListenerAbuse(t *testing.T) {
 	}
 }
 
+// A link that was opened is used up, and whoever opens it again changes nothing.
+//
+// Invariant: LB-1
 func TestStartLinkOpensOnce(t *testing.T) {
 	s := oauthclienttest.New(t, oauthclienttest.Keytether())
 	l := start(t, newClient(t, s, oauthclient.Env{}), oauthclient.LoginRequest{})
@@ -170,6 +175,9 @@ func TestStartLinkOpensOnce(t *testing.T) {
 	}
 }
 
+// A nonce that is posted twice is signed once.
+//
+// Invariant: HS-4
 func TestCallbackBodyRepeated(t *testing.T) {
 	s := oauthclienttest.New(t, oauthclienttest.Keytether())
 	l := start(t, newClient(t, s, oauthclient.Env{}), oauthclient.LoginRequest{})
@@ -195,6 +203,8 @@ func TestCallbackBodyRepeated(t *testing.T) {
 
 // The old trick: whatever the post says, the handshake goes to the metadata's
 // endpoint, and the signature is for this issuer alone.
+//
+// Invariant: HS-4
 func TestHandshakeGoesToThePinnedEndpoint(t *testing.T) {
 	s := oauthclienttest.New(t, oauthclienttest.Keytether())
 	l := start(t, newClient(t, s, oauthclient.Env{}), oauthclient.LoginRequest{})

@@ -67,6 +67,9 @@ func TestBindOnlyLoopback(t *testing.T) {
 	}
 }
 
+// Whatever the machine lacks, no name and no other address is asked for.
+//
+// Invariant: CF-1c
 func TestBindAsksForLiteralsOnly(t *testing.T) {
 	tests := []struct {
 		name  string

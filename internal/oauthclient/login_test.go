@@ -147,6 +147,16 @@ func TestHandshakeLoginShowsTheServerOneSignature(t *testing.T) {
 	}
 }
 
+// A proof for a resource is bound to a token, or is not made.
+//
+// Invariant: AG-3
+func TestProofNeedsItsToken(t *testing.T) {
+	c := newClient(t, oauthclienttest.New(t, oauthclienttest.Keytether()), oauthclient.Env{})
+	if proof, err := c.Proof(http.MethodGet, "https://api.example.test/v1", "", ""); !errors.Is(err, oauthclient.ErrAnswer) || proof != "" {
+		t.Errorf("got %q, %v", proof, err)
+	}
+}
+
 func TestLoginDenied(t *testing.T) {
 	for name, config := range configs() {
 		t.Run(name, func(t *testing.T) {
