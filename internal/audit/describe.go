@@ -84,6 +84,7 @@ var reasons = map[event.Reason]string{
 	event.ReasonVolatile:     "unopened logins and rate limits of before are gone",
 	event.ReasonRotation:     "keys were rotated",
 	event.ReasonConfig:       "by the config file",
+	event.ReasonRegistered:   "it registered itself",
 	event.ReasonCancelled:    "the tool was stopped while it waited",
 	event.ReasonHammering:    "the tool went on polling in spite of every slow_down",
 	event.ReasonFirstStart:   "at the first start",

@@ -62,6 +62,7 @@ type Server struct {
 	proofs     *dpop.MemoryReplays
 	headers    *jws.HeaderCache
 	assertions *dpop.MemoryReplays
+	registered *registered
 	pending    *pendingRequests
 	feed       *revocations
 	polls      *polls
@@ -85,11 +86,12 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		pending:    newPendingRequests(),
 		guesses:    newGuesses(),
 		logins:     newDeviceLogins(),
+		registered: &registered{clients: map[string]store.Versioned[store.RegisteredClient]{}},
 		turns:      turns{seed: maphash.MakeSeed()},
 		trips:      newTrips(),
 	}
 	s.keys.Store(o.Keys)
-	s.registry.Store(o.Registry)
+	s.UseRegistry(o.Registry)
 	source, err := dpop.NewNonceSource(o.Keys.NonceKey().Bytes())
 	if err != nil {
 		return nil, err
@@ -103,6 +105,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s.polls = newPolls(before, s.Now())
 	s.feed = newRevocations()
 	if err := s.loadRevocations(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.loadRegistered(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.loadAlarms(ctx); err != nil {
@@ -130,14 +135,22 @@ func (s *Server) Registry() *Registry { return s.registry.Load() }
 func (s *Server) UseKeys(r *signer.Ring) { s.keys.Store(r) }
 
 // UseRegistry replaces what the config names, after a reload.
-func (s *Server) UseRegistry(r *Registry) { s.registry.Store(r) }
+func (s *Server) UseRegistry(r *Registry) {
+	own := *r
+	own.registered = s.registered
+	s.registry.Store(&own)
+}
 
 // Keys are the keys in use.
 func (s *Server) Keys() *signer.Ring { return s.keys.Load() }
 
 // Metadata is the server's metadata document.
 func (s *Server) Metadata() oauth.Metadata {
-	return oauth.MetadataFor(s.issuer, s.Registry().scopeNames())
+	m := oauth.MetadataFor(s.issuer, s.Registry().scopeNames())
+	if s.RegistrationOpen() {
+		m.RegistrationEndpoint = s.issuer + oauth.PathRegister
+	}
+	return m
 }
 
 // Nonce gives a fresh DPoP nonce for the authorization server's own endpoints.

@@ -38,6 +38,12 @@ const (
 	// answered authorization_pending and come again (Prefer: wait).
 	maxWaiting = 20_000
 
+	// maxRegistered clients that registered themselves, of at most 25 KiB and
+	// mostly 1, and maxRegisteredByOne with one initial access token: whoever
+	// has that must not fill the room of others.
+	maxRegistered      = 5_000
+	maxRegisteredByOne = 1_000
+
 	// MaxWait is how long one poll is held open.
 	MaxWait = oauth.DeviceWait * time.Second
 )

@@ -9,12 +9,15 @@ import (
 	"github.com/keytether/keytether/internal/policy"
 )
 
-// Registry is what the config names: an immutable set of clients and resources.
+// Registry is what the config names: an immutable set of clients and resources,
+// with the clients that registered themselves beside.
 type Registry struct {
-	clients   map[string]*Client
-	resources map[string]*Resource
-	order     []*Resource
-	tripRule  grant.TripRule // when a copied token ends its whole grant
+	clients      map[string]*Client
+	resources    map[string]*Resource
+	order        []*Resource
+	registration *Registration  // who may register clients; nil: nobody
+	registered   *registered    // the server's, set by UseRegistry
+	tripRule     grant.TripRule // when a copied token ends its whole grant
 }
 
 // NewRegistry indexes clients and resources, whose ids are distinct.
@@ -39,6 +42,9 @@ func (r *Registry) WithTripRule(rule grant.TripRule) *Registry {
 // Client finds a client by its client_id; UnknownClient otherwise.
 func (r *Registry) Client(id string) (*Client, error) {
 	if c := r.clients[id]; c != nil {
+		return c, nil
+	}
+	if c, ok := r.registeredClient(id); ok {
 		return c, nil
 	}
 	return nil, oauth.Fail(oauth.UnknownClient)

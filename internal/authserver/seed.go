@@ -78,7 +78,7 @@ func (s *Server) Seed(ctx context.Context, named []Named, accounts []SeedAccount
 			}
 		}
 	}
-	return nil
+	return s.settleRegistered(ctx)
 }
 
 // disable ends what an entry allowed, before it marks the entry: a crash between

@@ -30,10 +30,11 @@ type Config struct {
 	TLS            *TLS   // nil: plain http, or a proxy in front does TLS
 	TrustedProxies []netip.Prefix
 	Accounts       []Account
-	Resources      []Resource // in the file's order; the built-in one is last
-	Clients        []Client   // in the file's order; the built-in one is last unless the file has it
-	RevokeGrant    string     // one of tripRules: when a copied access token ends its whole grant
-	Warnings       []Problem  // what works, but a person should know
+	Resources      []Resource    // in the file's order; the built-in one is last
+	Clients        []Client      // in the file's order; the built-in one is last unless the file has it
+	RevokeGrant    string        // one of tripRules: when a copied access token ends its whole grant
+	Registration   *Registration `json:",omitempty"` // nil: nobody registers clients
+	Warnings       []Problem     // what works, but a person should know
 }
 
 // TLS names the certificate chain and key in PEM.

@@ -15,13 +15,14 @@ import (
 // keys are the allowed keys of each kind of mapping, in the order in which they
 // are documented (docs/config.md).
 var keys = map[string][]string{
-	"":          {"issuer", "listen", "data", "database", "tls", "trusted_proxies", "accounts", "resources", "clients", "tripwire"},
-	"tripwire":  {"revoke_grant"},
-	"tls":       {"cert_file", "key_file"},
-	"account":   {"email", "password_file", "roles"},
-	"resource":  {"id", "name", "scopes", "bearer", "jwks_file"},
-	"lifetimes": {"access", "idle", "grant"},
-	"device":    {"same_network", "other_network", "narrow_to", "grant"},
+	"":             {"issuer", "listen", "data", "database", "tls", "trusted_proxies", "accounts", "resources", "clients", "registration", "tripwire"},
+	"registration": {"tokens_file", "resources", "disabled"},
+	"tripwire":     {"revoke_grant"},
+	"tls":          {"cert_file", "key_file"},
+	"account":      {"email", "password_file", "roles"},
+	"resource":     {"id", "name", "scopes", "bearer", "jwks_file"},
+	"lifetimes":    {"access", "idle", "grant"},
+	"device":       {"same_network", "other_network", "narrow_to", "grant"},
 	"client": {
 		"id", "name", "redirect_uris", "grants", "default_resource", "default_scopes",
 		"resources", "scopes", "dpop", "handshake", "par", "response_modes", "id_token_alg", "lifetimes", "device",
@@ -44,6 +45,7 @@ func parse(data []byte, dir, file string) (*Config, error) {
 	c.accounts(top)
 	c.resources(top)
 	c.clients(top)
+	c.registration(top)
 	c.tripwire(top)
 	if len(r.problems) > 0 {
 		return nil, r.problems.sorted()

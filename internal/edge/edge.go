@@ -90,6 +90,7 @@ func (h *Handler) routes() {
 	h.direct(oauth.PathDevice, h.deviceAuthorization)
 	h.direct(oauth.PathRevoke, h.revoke)
 	h.direct(oauth.PathIntrospect, h.introspect)
+	h.mux.Handle(h.base+oauth.PathRegister, h.serve(h.register, h.registerError))
 	h.direct(oauth.PathTripwire, h.tripwire)
 	h.direct(oauth.PathRevocations, h.revocations)
 

@@ -113,6 +113,7 @@ const (
 	ReasonVolatile     Reason = "volatile_state_lost" // unopened requests, rate limits
 	ReasonRotation     Reason = "rotation"            // of a signing key
 	ReasonConfig       Reason = "config"              // made or changed by the config file
+	ReasonRegistered   Reason = "registered"          // by itself, with an initial access token (RFC 7591)
 	ReasonCancelled    Reason = "cancelled"           // the tool was stopped while it waited
 	ReasonHammering    Reason = "hammering"           // the tool polled on in spite of every slow_down
 	ReasonFirstStart   Reason = "first_start"         // made because nothing was there

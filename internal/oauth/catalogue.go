@@ -85,6 +85,10 @@ func Catalogue() []Problem {
 		{UnsupportedTokenType, "unsupported_token_type", 400, exitFailed, "This kind of token cannot be revoked", "Send a refresh token or an access token"},
 		{InsufficientAuthTime, "insufficient_user_authentication", 401, exitNoLogin, "The sign-in is too old for this", "Sign in again"},
 		{RateLimited, "temporarily_unavailable", 429, exitFailed, "Too many requests", "Wait as long as Retry-After says"},
+		{RedirectUnfit, "invalid_redirect_uri", 400, exitUsage, "A redirect URI cannot be registered", "Name up to ten on loopback addresses by number, such as http://127.0.0.1/callback and http://[::1]/callback; any port matches"},
+		{MetadataUnfit, "invalid_client_metadata", 400, exitUsage, "Such a client cannot register itself", "Send a JSON object of a public native client with a client_name of its own (RFC 7591), or ask the administrator of the server to register it"},
+		{InitialTokenInvalid, "invalid_token", 401, exitDenied, "The initial access token is not valid here", "Ask the administrator of the server for one"},
+		{RegistrationFull, "access_denied", 403, exitDenied, "No more clients can register themselves", "Ask the administrator of the server to remove some"},
 		{UnsupportedRequestJWTs, "request_not_supported", 400, exitFailed, "Request objects are not taken here", "Push the request as plain parameters (RFC 9126)"},
 
 		{DevicePending, "authorization_pending", 400, exitFailed, "The person has not decided yet", "Ask again after the interval"},

@@ -63,6 +63,7 @@ const (
 	PathRevocations = "/oauth/revocations"
 	PathDevice      = "/oauth/device_authorization"
 	PathVerify      = "/device" // where a person types a user code
+	PathRegister    = "/oauth/register"
 	PathHandshake   = "/oauth/handshake"
 	PathAPI         = "/api/v1"
 

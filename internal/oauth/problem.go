@@ -83,6 +83,10 @@ const (
 	UnsupportedTokenType   Code = "unsupported_token_type"
 	InsufficientAuthTime   Code = "insufficient_authentication"
 	RateLimited            Code = "rate_limited"
+	RedirectUnfit          Code = "redirect_unfit"
+	MetadataUnfit          Code = "metadata_unfit"
+	InitialTokenInvalid    Code = "initial_token_invalid"
+	RegistrationFull       Code = "registration_full"
 	UnsupportedRequestJWTs Code = "request_not_supported"
 
 	DevicePending  Code = "device_pending"

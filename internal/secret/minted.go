@@ -17,10 +17,11 @@ const (
 	Device     Kind = "ktd_" // device code (RFC 8628)
 	RequestURI Kind = "ktu_" // handle inside urn:ietf:params:oauth:request_uri: (RFC 9126 §2.2)
 	Session    Kind = "kts_" // browser session cookie
+	Initial    Kind = "kti_" // initial access token of client registration (RFC 7591 §3)
 )
 
 // Kinds lists every kind, for those who look for secrets in text.
-func Kinds() []Kind { return []Kind{Refresh, Code, Device, RequestURI, Session} }
+func Kinds() []Kind { return []Kind{Refresh, Code, Device, RequestURI, Session, Initial} }
 
 // RequestURIPrefix stands before a RequestURI secret on the wire (RFC 9126 §2.2).
 const RequestURIPrefix = "urn:ietf:params:oauth:request_uri:"

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 )
 
 // Redacted is what a Value shows of itself.
@@ -74,6 +75,15 @@ func (v Value) Hash() Hash {
 	var out Hash
 	h.Sum(out[:0])
 	return out
+}
+
+// ParseHash reads what Base64 wrote, or ErrMalformed.
+func ParseHash(s string) (Hash, error) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) != sha256.Size || strings.ContainsAny(s, "\r\n") {
+		return Hash{}, ErrMalformed
+	}
+	return Hash(b), nil
 }
 
 // IsZero reports whether the hash is unset.

@@ -15,8 +15,6 @@ import (
 	"github.com/keytether/keytether/internal/config"
 	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/identity"
-	"github.com/keytether/keytether/internal/oauth"
-	"github.com/keytether/keytether/internal/policy"
 	"github.com/keytether/keytether/internal/sequencer"
 	"github.com/keytether/keytether/internal/signer"
 	"github.com/keytether/keytether/internal/store"
@@ -180,10 +178,7 @@ func registry(cfg *config.Config) *authserver.Registry {
 			DPoPRequired: c.DPoP == config.Required, Handshake: c.Handshake == config.Required,
 			PARRequired: c.PAR == config.Required || c.Handshake == config.Required, ResponseModes: c.ResponseModes,
 			IDTokenAlg: c.IDTokenAlg, Lifetimes: lifetimes(c.Lifetimes),
-			Device: policy.DeviceRules{
-				SameNetwork: policy.Action(c.Device.SameNetwork), OtherNetwork: policy.Action(c.Device.OtherNetwork),
-				NarrowTo: c.Device.NarrowTo, Grant: c.Device.Grant,
-			},
+			Device:         deviceRules(c.Device),
 			Authentication: authserver.Authentication{Method: c.AuthMethod, Secret: c.Secret, Keys: c.Keys},
 		})
 	}
@@ -199,18 +194,7 @@ func registry(cfg *config.Config) *authserver.Registry {
 		}
 		resources = append(resources, res)
 	}
-	return authserver.NewRegistry(clients, resources).WithTripRule(grant.TripRule(cfg.RevokeGrant))
-}
-
-// grantTypes gives the wire's names: the device grant's is a URN (RFC 8628 §3.4).
-func grantTypes(names []string) []string {
-	out := make([]string, len(names))
-	for i, n := range names {
-		if out[i] = n; n == config.GrantDevice {
-			out[i] = oauth.GrantDeviceCode
-		}
-	}
-	return out
+	return authserver.NewRegistry(clients, resources).WithTripRule(grant.TripRule(cfg.RevokeGrant)).WithRegistration(registration(cfg))
 }
 
 func lifetimes(l config.Lifetimes) grant.Lifetimes {

@@ -52,7 +52,7 @@ func rootCommand(version string) *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	o := &options{version: version}
-	root.AddCommand(serveCommand(o), checkCommand(o), backupCommand(o), restoreCommand(o), keysCommand(o))
+	root.AddCommand(serveCommand(o), checkCommand(o), backupCommand(o), restoreCommand(o), keysCommand(o), registrationTokenCommand())
 	return root
 }
 

@@ -97,7 +97,10 @@ func metadataRows() []row {
 		}},
 		{"8414 §2", "auth-methods", "The methods of client authentication are those that work; without the member, client_secret_basic would be meant.", func(w *world) error {
 			for _, e := range []string{"token", "revocation"} {
-				if err := listIs(w, e+"_endpoint_auth_methods_supported", "none"); err != nil {
+				if err := all(
+					listIs(w, e+"_endpoint_auth_methods_supported", "private_key_jwt", "client_secret_basic", "client_secret_post", "none"),
+					listIs(w, e+"_endpoint_auth_signing_alg_values_supported", "ES256", "EdDSA", "RS256"),
+				); err != nil {
 					return err
 				}
 			}

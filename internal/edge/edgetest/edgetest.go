@@ -74,6 +74,8 @@ type Options struct {
 	Store func(store.Store) store.Store
 	// Device are all clients' rules for device logins.
 	Device policy.DeviceRules
+	// Registration says who may register clients.
+	Registration *authserver.Registration
 }
 
 // Server is a running server.
@@ -227,7 +229,7 @@ func (s *Server) registry(t testing.TB) *authserver.Registry {
 		{ID: API, Name: "Example API", Scopes: scopes, Keys: own},
 		{ID: OpenAPI, Name: "Open API", Scopes: scopes, Bearer: true},
 		authserver.APIResource(s.Issuer),
-	})
+	}).WithRegistration(s.options.Registration)
 }
 
 func (s *Server) sequencer(t testing.TB) *sequencer.Sequencer {
