@@ -4,6 +4,7 @@
 // agentwire and peersock). Refresh tokens and private keys have no way out.
 //
 //	server.go     the calls            login.go   a login's stream
+//	flow.go       which flow         ways.go    browser and device, side by side
 //	profile.go    one login's tokens   renew.go   single-flight renewal
 //	authorize.go  one request's headers, only where confine.go lets it go
 //
@@ -59,10 +60,13 @@ type Options struct {
 	Facts agentwire.Facts
 
 	IdleTime  time.Duration // default 30 min without grants, logins and calls
-	LoginTime time.Duration // default 15 min
+	LoginTime time.Duration // of a browser login; default 15 min
+	FallTime  time.Duration // until a browser that does not come back has a device code beside it; default 1 min
 
 	// Ready is called once the socket answers.
 	Ready func()
+
+	here func() machine // what this process runs in
 }
 
 // errIdle is why an agent that had nothing to hold ended; Run gives nil for it.
@@ -150,6 +154,12 @@ func (o *Options) fill() (closeLog func(), err error) {
 	}
 	if o.LoginTime <= 0 {
 		o.LoginTime = loginTime
+	}
+	if o.FallTime <= 0 {
+		o.FallTime = fallTime
+	}
+	if o.here == nil {
+		o.here = here
 	}
 	if o.Facts.AgentVersion == "" {
 		o.Facts.AgentVersion = o.Version

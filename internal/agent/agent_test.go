@@ -53,6 +53,7 @@ func newRig(t testing.TB, c oauthclienttest.Config, change ...func(*Options)) *r
 		Log:   slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Store: keystore.NewMemory(), StoreName: "memory",
 		Facts: agentwire.Facts{Host: "laptop", OSUser: "dev", Platform: "linux/amd64"},
+		here:  func() machine { return machine{os: "darwin"} }, // with a desktop, wherever the test runs
 	}
 	for _, f := range change {
 		f(&r.opt)

@@ -146,7 +146,7 @@ func TestLoginRequests(t *testing.T) {
 		"not an issuer":   {agentwire.LoginRequest{Issuer: "http://example.test"}, agentwire.Usage},
 		"not a profile":   {agentwire.LoginRequest{Profile: "../x"}, agentwire.Usage},
 		"in CI":           {agentwire.LoginRequest{Env: agentwire.Env{"CI": "true"}}, agentwire.Unsupported},
-		"device":          {agentwire.LoginRequest{Flow: agentwire.FlowDevice}, agentwire.Unsupported},
+		"workload":        {agentwire.LoginRequest{Flow: agentwire.FlowWorkload}, agentwire.Unsupported},
 		"a port in use":   {agentwire.LoginRequest{CallbackPort: port(t, r.server.Issuer)}, agentwire.Failed},
 		"wrong discovery": {agentwire.LoginRequest{Issuer: r.server.Issuer + "/nothing"}, agentwire.Failed},
 	} {
@@ -184,29 +184,6 @@ func port(t *testing.T, at string) int {
 		t.Fatal(err)
 	}
 	return n
-}
-
-func TestChooseFlow(t *testing.T) {
-	for name, tt := range map[string]struct {
-		asked  string
-		env    agentwire.Env
-		flow   string
-		within string
-	}{
-		"desk":         {"", agentwire.Env{"DISPLAY": ":0"}, "browser", "can be opened"},
-		"ssh":          {"auto", agentwire.Env{"SSH_CONNECTION": "x"}, "browser", "forwarded"},
-		"ssh with X":   {"auto", agentwire.Env{"SSH_CONNECTION": "x", "DISPLAY": ":10"}, "browser", "can be opened"},
-		"CI":           {"auto", agentwire.Env{"CI": "1"}, "", ""},
-		"CI=false":     {"auto", agentwire.Env{"CI": "false"}, "browser", "can be opened"},
-		"CI, by word":  {"browser", agentwire.Env{"CI": "1"}, "browser", "asked for"},
-		"by word":      {"device", nil, "", ""},
-		"by word also": {"workload", nil, "", ""},
-	} {
-		flow, reason, err := chooseFlow(tt.asked, tt.env)
-		if flow != tt.flow || (err == nil) != (tt.flow != "") || !strings.Contains(reason, tt.within) {
-			t.Errorf("%s: %q %q %v", name, flow, reason, err)
-		}
-	}
 }
 
 // Logging in again takes the place of the first login, which is revoked.

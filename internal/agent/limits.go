@@ -8,6 +8,15 @@ const (
 	// second factors are slow. The server gives sign-in and consent as long.
 	loginTime = 15 * time.Minute
 
+	// deviceTime bounds a device login, whatever the server says of its code.
+	deviceTime = 30 * time.Minute
+
+	// fallTime is how long a browser may be away before a device code is offered
+	// beside it. Something between may swallow its answer (a proxy, a sign-in
+	// portal, a browser that opens https alone); a person who is merely slow loses
+	// nothing.
+	fallTime = time.Minute
+
 	// maxLogins run at once; each holds a listener, and nobody has more browsers.
 	maxLogins = 8
 

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/keytether/keytether/internal/agentwire"
 	"github.com/keytether/keytether/internal/keystore"
@@ -49,10 +48,12 @@ type attempt struct {
 	slot   string // its entry in the store
 	key    string // its key there
 	hold   string // the entry that holds the key while no login has it
-	reason string
+	auto   bool   // the flow was the agent's to choose
+	reason string // of the choice
 	client *oauthclient.Client
-	login  *oauthclient.Login
+	ctx    context.Context
 	cancel context.CancelFunc
+	ways   []*way
 
 	released bool // under the agent's mu
 }
@@ -73,10 +74,10 @@ func (a *agent) beginLogin(r *http.Request) (_ *attempt, err error) {
 	if err := a.reserve(s); err != nil {
 		return nil, err
 	}
-	// The login ends with its caller, with the agent, or when time is up.
-	ctx, cancel := context.WithTimeout(r.Context(), a.opt.LoginTime)
+	// The login ends with its caller or with the agent; each way has a time.
+	ctx, cancel := context.WithCancel(r.Context())
 	unhook := context.AfterFunc(a.ctx, cancel)
-	s.cancel = func() { unhook(); cancel() }
+	s.ctx, s.cancel = ctx, func() { unhook(); cancel() }
 	defer func() {
 		if err != nil {
 			s.finish()
@@ -95,12 +96,7 @@ func (a *agent) beginLogin(r *http.Request) (_ *attempt, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f := s.req.Facts
-	s.login, err = s.client.StartLogin(ctx, oauthclient.LoginRequest{
-		Scope: s.req.Scope, Resource: s.req.Resource, Account: s.req.LoginHint, Port: s.req.CallbackPort,
-		Facts: oauthclient.Facts{Host: f.Host, OSUser: f.OSUser, Platform: f.Platform, AgentVersion: f.AgentVersion},
-	})
-	return s, err
+	return s, s.begin()
 }
 
 // fillIn takes from the caller's environment what the request leaves open.
@@ -127,7 +123,8 @@ func (s *attempt) fillIn(facts agentwire.Facts) error {
 	if err := keystore.CheckName(s.slot); err != nil {
 		return agentwire.NewError(agentwire.Usage, couldNot, "the profile's name is not usable", "Use at most 100 letters, digits, - and _", err)
 	}
-	flow, reason, err := chooseFlow(q.Flow, q.Env)
+	s.auto = q.Flow == "" || q.Flow == agentwire.FlowAuto
+	flow, reason, err := chooseFlow(q.Flow, q.Env, s.a.opt.here())
 	q.Flow, s.reason = flow, reason
 	return err
 }
@@ -178,9 +175,15 @@ func (a *agent) key(ctx context.Context, s *attempt) (keystore.Key, error) {
 	return k, err
 }
 
-// finish gives the place back, and a key that no login came of.
+// finish gives the place back, and a key that no login came of. A device login
+// that was called off needs the key until the server knows.
 func (s *attempt) finish() {
 	s.cancel()
+	for _, w := range s.ways {
+		if w.flow == agentwire.FlowDevice {
+			<-w.closed
+		}
+	}
 	s.a.mu.Lock()
 	defer s.a.mu.Unlock()
 	s.release()
@@ -198,47 +201,12 @@ func (s *attempt) release() {
 	}
 }
 
-// stream says what happens until the login has ended.
-func (s *attempt) stream(ev *agentwire.EventWriter) error {
-	s.a.background(func() { <-s.login.Closed() }) // the last page may come after the last event
-	if err := ev.Write(agentwire.Event{Event: agentwire.EventBrowser, URL: s.login.URL(), Flow: s.req.Flow, Reason: s.reason}); err != nil {
-		return err
-	}
-	type result struct {
-		grant oauthclient.Grant
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		g, err := s.login.Wait()
-		done <- result{g, err}
-	}()
-	alive := time.NewTicker(waitingEvery)
-	defer alive.Stop()
-	for {
-		select {
-		case res := <-done:
-			if res.err != nil {
-				return res.err
-			}
-			e, err := s.a.install(s, res.grant)
-			if err != nil {
-				return err
-			}
-			return ev.Write(e)
-		case <-alive.C:
-			if err := ev.Write(agentwire.Event{Event: agentwire.EventWaiting}); err != nil {
-				s.cancel() // the caller is gone
-			}
-		}
-	}
-}
-
-// install keeps what a login produced. A login that it replaces is revoked.
-func (a *agent) install(s *attempt, g oauthclient.Grant) (agentwire.Event, error) {
+// install keeps what a login produced, by that flow. A login that it replaces is
+// revoked.
+func (a *agent) install(s *attempt, flow string, g oauthclient.Grant) (agentwire.Event, error) {
 	who := agentwire.Whoami{
 		Profile: s.name, Issuer: s.req.Issuer, Subject: g.Subject, Username: g.Email, ClientID: s.req.ClientID,
-		GrantID: g.GrantID, Scope: g.Scope, Resource: g.Resource, Flow: s.req.Flow,
+		GrantID: g.GrantID, Scope: g.Scope, Resource: g.Resource, Flow: flow,
 	}
 	if !g.GrantExpires.IsZero() {
 		who.ExpiresAt = agentwire.Moment(g.GrantExpires)

@@ -37,7 +37,7 @@
 //
 // POST /v1/login answers 200 with application/x-ndjson and says each step as a line: first
 // "browser" or "device_code", then "waiting" as often as the agent likes (clients skip it),
-// and at last either "done" or "error"; nothing follows these two. A client skips an event
+// a "device_code" perhaps where a browser does not come back, and at last either "done" or "error"; nothing follows these two. A client skips an event
 // that it does not know. Closing the connection cancels the login. A stream that ends without
 // "done" or "error" means that the agent is gone.
 //

@@ -10,7 +10,7 @@ import (
 // Kinds of events.
 const (
 	EventBrowser    = "browser"     // url: open this
-	EventDeviceCode = "device_code" // user_code, verification_uri, expires_at: show these
+	EventDeviceCode = "device_code" // user_code, verification_uri, expires_at, interval: show these
 	EventWaiting    = "waiting"     // still alive
 	EventDone       = "done"        // the fields of Whoami
 	EventError      = "error"       // the fields of Error
@@ -27,9 +27,13 @@ type Event struct {
 	Reason string
 
 	// device_code (RFC 8628 section 3.2). The device code itself never leaves the agent.
+	// ExpiresAt is when the user code can no longer be typed; the login may go on after that.
+	// Interval is the server's, in whole seconds; the agent polls, nobody else has to. After a
+	// "browser" this event offers a second way: whichever is finished first counts.
 	UserCode        string
 	VerificationURI string
 	ExpiresAt       time.Time
+	Interval        int
 
 	// done and error.
 	Done  *Whoami
@@ -51,6 +55,7 @@ type deviceLine struct {
 	UserCode        string    `json:"user_code"`
 	VerificationURI string    `json:"verification_uri"`
 	ExpiresAt       time.Time `json:"expires_at"`
+	Interval        int       `json:"interval,omitempty"`
 	Flow            string    `json:"flow,omitempty"`
 	Reason          string    `json:"reason,omitempty"`
 }
@@ -75,7 +80,7 @@ func (e Event) MarshalJSON() ([]byte, error) {
 	case EventBrowser:
 		return json.Marshal(browserLine{e.Event, e.URL, e.Flow, e.Reason})
 	case EventDeviceCode:
-		return json.Marshal(deviceLine{e.Event, e.UserCode, e.VerificationURI, e.ExpiresAt, e.Flow, e.Reason})
+		return json.Marshal(deviceLine{e.Event, e.UserCode, e.VerificationURI, e.ExpiresAt, e.Interval, e.Flow, e.Reason})
 	case EventDone:
 		if e.Done == nil {
 			return nil, fmt.Errorf("agentwire: event done without its fields: %w", ErrMalformed)
@@ -115,7 +120,7 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 		if err := json.Unmarshal(b, &l); err != nil {
 			return err
 		}
-		e.UserCode, e.VerificationURI, e.ExpiresAt, e.Flow, e.Reason = l.UserCode, l.VerificationURI, l.ExpiresAt, l.Flow, l.Reason
+		e.UserCode, e.VerificationURI, e.ExpiresAt, e.Interval, e.Flow, e.Reason = l.UserCode, l.VerificationURI, l.ExpiresAt, l.Interval, l.Flow, l.Reason
 	case EventDone:
 		var l doneLine
 		if err := json.Unmarshal(b, &l); err != nil {
