@@ -123,12 +123,12 @@ func TestDevicePolicy(t *testing.T) {
 		})
 	}
 	t.Run("sign in again", func(t *testing.T) {
-		s, d, b := start(t, policy.DeviceRules{OtherNetwork: policy.SignInAgain})
+		s, _, b := start(t, policy.DeviceRules{OtherNetwork: policy.SignInAgain})
 		b.Press("Allow") // signed in since the code was typed
 		b.Has(t, http.StatusOK, "Look again.")
 		b.Press("Deny")
 
-		d = startDevice(t, s, edgetest.Bound)
+		d := startDevice(t, s, edgetest.Bound)
 		s.Clock.Advance(time.Minute)
 		b.Open(d.VerificationURI)
 		b.Press("Continue", "user_code", d.UserCode)

@@ -21,7 +21,7 @@ const (
 	Allow       Action = "allow"         // Allow suffices
 	Confirm     Action = "confirm"       // a second, deliberate step after Allow
 	Narrow      Action = "narrow"        // the same, and only the scopes of NarrowTo
-	SignInAgain Action = "sign_in_again" // the same, and the same, and a sign-in since the code was typed
+	SignInAgain Action = "sign_in_again" // the same, and a sign-in since the code was typed
 	Trusted     Action = "trusted"       // only an installation that the person trusts may approve
 	Refuse      Action = "refuse"        // nobody may
 )
