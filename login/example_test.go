@@ -84,8 +84,11 @@ func ExampleClient_Login() {
 		Issuer: "https://auth.example.test",
 		Opener: func(_ context.Context, url string) error { return nil }, // open url in a browser
 	}, func(e login.Event) {
-		if e.Kind == login.EventBrowser {
+		switch e.Kind {
+		case login.EventBrowser:
 			fmt.Println("sign in at", e.URL)
+		case login.EventDeviceCode:
+			fmt.Println("open", e.URL, "on any device and enter", e.UserCode)
 		}
 	})
 	if err != nil {

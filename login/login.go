@@ -128,7 +128,7 @@ type Account struct {
 	GrantID   string
 	Scope     string // names separated by spaces
 	Resource  string
-	Flow      string    // "browser"
+	Flow      string    // FlowBrowser or FlowDevice
 	ExpiresAt time.Time // end of the whole login, UTC; zero if the server does not say
 }
 

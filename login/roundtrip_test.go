@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/keytether/keytether/internal/agentwire"
 	"github.com/keytether/keytether/login"
@@ -358,6 +359,32 @@ func TestLoginGoesOnWithoutABrowser(t *testing.T) {
 	}
 	if _, err := c.Login(t.Context(), login.LoginOptions{}, nil); !errors.Is(err, login.ErrUsage) {
 		t.Errorf("without an issuer: %v", err)
+	}
+}
+
+func TestLoginWithACode(t *testing.T) {
+	f := fake(t)
+	f.events = loginEvents()
+	ends := time.Date(2100, 1, 2, 3, 4, 0, 0, time.UTC)
+	f.events[0] = agentwire.Event{
+		Event: agentwire.EventDeviceCode, UserCode: "WDJB-MJHT", VerificationURI: "https://auth.example.test/device",
+		ExpiresAt: ends, Interval: 5, Flow: agentwire.FlowDevice, Reason: "this is an SSH session",
+	}
+	c := client(t, login.Options{Socket: f.Socket})
+	var got login.Event
+	opened := func(context.Context, string) error { t.Error("a browser was opened"); return nil }
+	if _, err := c.Login(t.Context(), login.LoginOptions{Issuer: "https://auth.example.test", Opener: opened}, func(e login.Event) {
+		if e.Kind == login.EventDeviceCode {
+			got = e
+		}
+	}); err != nil || f.loginSeen.Flow != agentwire.FlowAuto {
+		t.Errorf("%v, asked for flow %q", err, f.loginSeen.Flow)
+	}
+	want := login.Event{
+		Kind: login.EventDeviceCode, URL: "https://auth.example.test/device", UserCode: "WDJB-MJHT", ExpiresAt: ends, Reason: "this is an SSH session",
+	}
+	if got != want {
+		t.Errorf("told %+v", got)
 	}
 }
 

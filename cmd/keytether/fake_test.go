@@ -159,11 +159,31 @@ func fakeVersion() agentwire.Version {
 
 func login(w http.ResponseWriter, r *http.Request, kind, profile string) {
 	s := agentwire.NewEventWriter(w)
+	code := agentwire.Event{
+		Event: agentwire.EventDeviceCode, UserCode: "WDJB-MJHT", VerificationURI: "https://auth.example.test/device", ExpiresAt: fakeEnds,
+		Interval: 5, Flow: agentwire.FlowDevice, Reason: "this is an SSH session",
+	}
+	switch kind {
+	case "device", "hostile":
+		if kind == "hostile" {
+			code.Reason, code.UserCode = "because\x1b[2J", "A\x1b[2JB"
+		}
+		_ = s.Write(code)
+		who := whoami("", profile)
+		who.Flow, who.Issuer = agentwire.FlowDevice, "https://auth.example.test/t/lab"
+		_ = s.Write(agentwire.Event{Event: agentwire.EventDone, Done: &who})
+		return
+	}
 	_ = s.Write(agentwire.Event{Event: agentwire.EventBrowser, URL: "http://127.0.0.1:40123/start/made-up", Flow: agentwire.FlowBrowser})
 	_ = s.Write(agentwire.Event{Event: agentwire.EventWaiting})
 	switch kind {
 	case "gone":
 		panic(http.ErrAbortHandler)
+	case "both":
+		code.Reason = "the browser has not come back yet"
+		_ = s.Write(code)
+		who := whoami(kind, profile)
+		_ = s.Write(agentwire.Event{Event: agentwire.EventDone, Done: &who})
 	case "waits":
 		<-r.Context().Done()
 	case "denied":

@@ -26,11 +26,14 @@ func cmdTTY(ts *testscript.TestScript, neg bool, args []string) {
 	ptm, pts, err := openPTY()
 	ts.Check(err)
 	defer ptm.Close()
+	if n, err := strconv.Atoi(ts.Getenv("TTY_COLUMNS")); err == nil {
+		ts.Check(unix.IoctlSetWinsize(int(pts.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 50, Col: uint16(n)}))
+	}
 	path, err := exec.LookPath(args[1])
 	ts.Check(err)
 	c := exec.Command(path, args[2:]...)
 	c.Dir = ts.MkAbs(".")
-	for _, name := range []string{"HOME", "PATH", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "TERM", "NO_COLOR", "TZ"} {
+	for _, name := range []string{"HOME", "PATH", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "TERM", "NO_COLOR", "TZ", "LANG"} {
 		c.Env = append(c.Env, name+"="+ts.Getenv(name))
 	}
 	c.Stdin, c.Stdout, c.Stderr = pts, pts, pts

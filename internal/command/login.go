@@ -29,6 +29,10 @@ func (a *app) loginCmd() *cobra.Command {
 		Long: `Opens your browser at the issuer, where you sign in and allow what is asked for. The browser must
 run on this computer, since it comes back to a port of this computer alone.
 
+Where no browser can be opened (over SSH, in a container, without a display), or with --flow device,
+it shows an address and a code instead: open the address on any device, sign in, and enter the code.
+If your browser was opened and does not come back within a minute, a code is offered beside it.
+
 What is not named by a flag or by KEYTETHER_ISSUER and KEYTETHER_CLIENT is what the profile's last
 login was for. BROWSER names another browser than the desktop's: a list of commands, in which %s
 stands for the link.`,
@@ -42,11 +46,11 @@ stands for the link.`,
 	fs.StringVar(&f.client, "client", "", "client id at the issuer (KEYTETHER_CLIENT; default keytether)")
 	fs.StringArrayVar(&f.scopes, "scope", nil, "what to ask for; may stand several times")
 	fs.StringVar(&f.resource, "resource", "", "URL of the API that it is for (RFC 8707)")
-	fs.StringVar(&f.flow, "flow", agentwire.FlowAuto, "auto or browser")
+	fs.StringVar(&f.flow, "flow", agentwire.FlowAuto, "auto, browser or device")
 	fs.BoolVar(&f.noBrowser, "no-browser", false, "print the link instead of opening it (KEYTETHER_NO_BROWSER)")
 	fs.IntVar(&f.callbackPort, "callback-port", 0, "the port that the browser comes back to, where only some are forwarded; 0 is any")
 	a.profileFlag(c)
-	a.jsonFlag(c, "one event a line as JSON: browser, waiting, done, error")
+	a.jsonFlag(c, "one event a line as JSON: browser, device_code, waiting, done, error")
 	return c
 }
 
@@ -87,7 +91,7 @@ func (a *app) loginWith(ctx context.Context, f loginFlags, v *view) error {
 	}
 	r := agentwire.LoginRequest{
 		Profile: w.Profile, Issuer: w.Issuer, ClientID: w.Client, Scope: w.Scope, Resource: w.Resource,
-		Flow: agentwire.FlowBrowser, NoBrowser: reason != "", CallbackPort: f.callbackPort,
+		Flow: f.flow, NoBrowser: reason != "", CallbackPort: f.callbackPort,
 		Env: agentwire.CallerEnv(a.Environ), Facts: facts(),
 	}
 	if err := r.Validate(); err != nil {
@@ -97,7 +101,7 @@ func (a *app) loginWith(ctx context.Context, f loginFlags, v *view) error {
 	if err != nil {
 		return err
 	}
-	v.issuer, v.noBrowser = w.Issuer, reason
+	v.issuer, v.noBrowser, v.auto = w.Issuer, reason, f.flow == agentwire.FlowAuto
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	who, err := v.follow(ctx, func(on func(agentwire.Event) error) error { return agent.Login(ctx, r, on) })
@@ -132,11 +136,11 @@ func (a *app) checkFlow(f loginFlags) (reason string, err error) {
 			return "", agentwire.NewError(agentwire.Usage, "the login was not started", "this is a CI job (CI is set): no browser is opened and nobody is asked here",
 				"Log in on a person's computer; a login by workload identity is not in this version", nil)
 		}
-	case agentwire.FlowBrowser:
-	case agentwire.FlowDevice, agentwire.FlowWorkload:
-		return "", agentwire.NewError(agentwire.Usage, "the login was not started", "--flow "+f.flow+" is not in this version", "Use --flow browser", nil)
+	case agentwire.FlowBrowser, agentwire.FlowDevice:
+	case agentwire.FlowWorkload:
+		return "", agentwire.NewError(agentwire.Usage, "the login was not started", "--flow "+f.flow+" is not in this version", "Use --flow browser or --flow device", nil)
 	default:
-		return "", usage("--flow is neither auto nor browser", "Use one of them")
+		return "", usage("--flow is none of auto, browser and device", "Use one of them")
 	}
 	if f.callbackPort < 0 || f.callbackPort > 65535 {
 		return "", usage("--callback-port is not between 0 and 65535", "Use a port that is forwarded, or 0 for any")

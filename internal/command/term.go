@@ -17,6 +17,7 @@ const (
 	red   = "31"
 	green = "32"
 	dim   = "2"
+	bold  = "1"
 )
 
 // colour says whether w takes colours: a terminal that is not dumb, and nobody said NO_COLOR.

@@ -6,3 +6,12 @@ func terminal(fd uintptr) bool {
 	_, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
 	return err == nil
 }
+
+// terminalWidth is in columns; 0 where it is not known.
+func terminalWidth(fd uintptr) int {
+	w, err := unix.IoctlGetWinsize(int(fd), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(w.Col)
+}

@@ -15,10 +15,12 @@ type view struct {
 	a         *app
 	issuer    string
 	noBrowser string // why none is opened; empty: one is
+	auto      bool   // the flow was the agent's to choose
 	final     bool   // "done" or "error" was written as JSON
 
 	mu      sync.Mutex
 	started time.Time // of the waiting line; zero: there is none
+	typeBy  time.Time // until when a user code can be typed; zero: there is none
 }
 
 func (a *app) newView() *view { return &view{a: a} }
@@ -42,9 +44,15 @@ func (v *view) follow(ctx context.Context, login func(on func(agentwire.Event) e
 				return nil
 			}
 			opened = true
-			v.link(e.URL)
+			v.link(e)
 			background.Go(func() { v.open(ctx, e.URL) })
 			background.Go(func() { v.wait(ctx) })
+		case agentwire.EventDeviceCode:
+			v.deviceCode(e, opened)
+			if !opened {
+				opened = true
+				background.Go(func() { v.wait(ctx) })
+			}
 		case agentwire.EventDone:
 			who = *e.Done
 			if e.Warning != "" {
@@ -60,15 +68,19 @@ func (v *view) follow(ctx context.Context, login func(on func(agentwire.Event) e
 }
 
 // link says what will happen, and the link where the person has to open it.
-func (v *view) link(url string) {
+func (v *view) link(e agentwire.Event) {
 	if v.a.json {
 		return
 	}
 	if v.noBrowser == "" {
-		v.line("Opening your browser to sign in at " + clean(v.issuer))
+		why := ""
+		if v.auto && e.Reason != "" {
+			why = " (" + clean(e.Reason) + ")"
+		}
+		v.line("Opening your browser to sign in at " + clean(v.issuer) + why)
 		return
 	}
-	v.line("No browser is opened (" + v.noBrowser + "). To sign in at " + clean(v.issuer) + ", open this link in a\nbrowser on this computer:\n\n  " + clean(url) + "\n")
+	v.line("No browser is opened (" + v.noBrowser + "). To sign in at " + clean(v.issuer) + ", open this link in a\nbrowser on this computer:\n\n  " + clean(e.URL) + "\n")
 }
 
 // open opens the link. If that fails, the person can do it, and the login goes on.
@@ -110,8 +122,11 @@ func (v *view) draw() {
 	if v.started.IsZero() {
 		return
 	}
-	d := time.Since(v.started)
-	_, _ = fmt.Fprintf(v.a.Stderr, "\r\x1b[K%s", paint(fmt.Sprintf("Waiting for the browser  %d:%02d  (Ctrl-C cancels)", int(d.Minutes()), int(d.Seconds())%60), dim, v.a.colour(v.a.Stderr)))
+	what, d := "Waiting for the browser  %d:%02d  (Ctrl-C cancels)", time.Since(v.started)
+	if left := v.typeBy.Sub(v.a.Now()); left > 0 {
+		what, d = "Enter the code within %d:%02d  (Ctrl-C cancels)", left
+	}
+	_, _ = fmt.Fprintf(v.a.Stderr, "\r\x1b[K%s", paint(fmt.Sprintf(what, int(d.Minutes()), int(d.Seconds())%60), dim, v.a.colour(v.a.Stderr)))
 }
 
 // line writes whole lines above the waiting line.

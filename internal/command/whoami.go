@@ -53,10 +53,20 @@ func (a *app) loginFields(w agentwire.Whoami) []field {
 	return []field{
 		{"Account", account},
 		{"Issuer", w.Issuer},
+		{"Tenant", tenantOf(w.Issuer)},
 		{"Client", w.ClientID},
 		{"Scope", strings.Join(strings.Fields(w.Scope), ", ")},
 		{"Resource", w.Resource},
 		{"Ends", a.moment(w.ExpiresAt)},
 		{"Profile", profile},
 	}
+}
+
+// tenantOf names a tenant that has a path of its own at the issuer's host.
+func tenantOf(issuer string) string {
+	_, name, ok := strings.Cut(issuer, "/t/")
+	if !ok || strings.Contains(name, "/") {
+		return ""
+	}
+	return name
 }

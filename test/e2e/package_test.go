@@ -29,7 +29,7 @@ func TestGoPackage(t *testing.T) {
 	attempt := func(hint string) (login.Account, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		return c.Login(ctx, login.LoginOptions{Issuer: st.Issuer, LoginHint: hint, Opener: func(ctx context.Context, link string) error {
+		return c.Login(ctx, login.LoginOptions{Issuer: st.Issuer, LoginHint: hint, Flow: login.FlowBrowser, Opener: func(ctx context.Context, link string) error {
 			err := b.Open(ctx, link)
 			if n, _ := b.Count(ctx, "Sign in"); err == nil && n > 0 {
 				err = stage.SignIn(ctx, b)
