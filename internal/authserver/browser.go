@@ -45,7 +45,7 @@ func (s *Server) Person(ctx context.Context, b Browser) (Person, bool, error) {
 		return Person{}, false, nil
 	case err != nil:
 		return Person{}, false, problem(err)
-	case acc.Value.Disabled:
+	case acc.Value.Disabled, sess.Value.AuthTime.Before(acc.Value.Since):
 		return Person{}, false, nil
 	}
 	return Person{Account: acc.Value, Session: sess.Value}, true, nil

@@ -40,7 +40,7 @@ func (s *Server) Decide(ctx context.Context, d Decision, b Browser) (Response, e
 }
 
 func (s *Server) decide(ctx context.Context, d Decision, r store.Versioned[grant.Request], p Person, b Browser) (Response, error) {
-	t := s.turn(r, b, p.Session.ID)
+	t := s.turn(r, b)
 	t.step(grant.Open{Session: p.Session.ID, Binding: t.hash})
 	if !d.Allow {
 		t.step(grant.Deny{Session: p.Session.ID, Binding: t.hash, Subject: p.Account.ID})
@@ -87,7 +87,7 @@ type turn struct {
 }
 
 // turn starts steps on r by browser b. An unopened request gets its cookie here.
-func (s *Server) turn(r store.Versioned[grant.Request], b Browser, _ string) *turn {
+func (s *Server) turn(r store.Versioned[grant.Request], b Browser) *turn {
 	t := &turn{s: s, read: r, request: r.Value, env: s.env(), binding: b.Binding}
 	if r.Value.Session == "" {
 		t.binding, t.fresh = secret.Mint(secret.Session, s.draw32()), true

@@ -90,7 +90,7 @@ func (s *Server) Handshake(ctx context.Context, a HandshakeAnswer, b Browser) (R
 			return Response{}, err
 		}
 		code := secret.Mint(secret.Code, s.draw32())
-		t := s.turn(r, b, sess.Value.ID)
+		t := s.turn(r, b)
 		t.step(grant.Answer{
 			Session: sess.Value.ID, Binding: t.hash, Client: a.Client, RedirectURI: a.RedirectURI,
 			Handle: a.handle, Nonce: a.nonce, Thumbprint: key.Thumbprint(), Code: grant.Hash(code.Hash()),
@@ -127,7 +127,7 @@ func (s *Server) TryAgain(ctx context.Context, retryToken string, b Browser) (Re
 		if err != nil {
 			return Response{}, err
 		}
-		t := s.turn(r, b, sess.Value.ID)
+		t := s.turn(r, b)
 		answer := t.offer(s, sess.Value.ID)
 		if err := t.commit(ctx); err != nil {
 			return Response{}, err

@@ -147,13 +147,16 @@ func (s *Server) seedAccount(ctx context.Context, a SeedAccount) error {
 		if err != nil {
 			return err
 		}
-		acc.Value = store.Account{ID: id.New(id.Account, now, s.draw10()), Email: email, PasswordHash: hash, CreatedAt: now, FromConfig: !a.OneTime}
+		acc.Value = store.Account{ID: id.New(id.Account, now, s.draw10()), Email: email, PasswordHash: hash, Since: now, FromConfig: !a.OneTime}
 		rec.Name = event.AccountCreated
 		if a.OneTime {
 			rec.Reason = event.ReasonFirstStart
 		}
 	} else if !acc.Value.Disabled && slices.Equal(acc.Value.Roles, a.Roles) {
 		return nil
+	}
+	if acc.Value.Disabled { // who was signed in before signs in again
+		acc.Value.Since = now
 	}
 	acc.Value.Roles, acc.Value.Disabled = a.Roles, false
 	rec.Subject = acc.Value.ID

@@ -132,7 +132,7 @@ func (s *Server) bindRequest(ctx context.Context, in SignIn, b Browser, c store.
 	if err != nil {
 		return err
 	}
-	t := s.turn(r, b, session)
+	t := s.turn(r, b)
 	t.step(grant.Open{Session: session, Binding: t.hash})
 	opened := !t.change.IsEmpty()
 	c.Records[0].Request = r.Value.ID

@@ -94,8 +94,7 @@ func (s *Site) DeviceDone(w io.Writer, p DeviceDone) error {
 // Post is the page that carries an answer to the tool's listener: the script
 // sends it, or a person with "Continue".
 type Post struct {
-	Response   authserver.Response
-	ClientName string // may be empty
+	Response authserver.Response
 }
 
 // Post writes the page.

@@ -153,5 +153,5 @@ func (h *Handler) consent(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return h.respond(w, res, "")
+	return h.respond(w, res)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keytether/keytether/internal/edge/edgetest"
+	"github.com/keytether/keytether/internal/jws"
 	"github.com/keytether/keytether/internal/oauth"
 )
 
@@ -109,6 +110,17 @@ func wrongClientAssertions(t *testing.T, s *edgetest.Server) []wrongCredential {
 		{"by another key", assertion(func(path string) string { return s.AssertionBy(edgetest.NewKey(t, "web"), claims(path)) }), oauth.AssertionInvalid},
 		{"by the resource server", assertion(func(path string) string { return s.AssertionBy(s.API, claims(path)) }), oauth.AssertionInvalid},
 		{"of the resource server", assertion(func(path string) string { return s.Assertion(path) }), oauth.AssertionInvalid},
+		{"signed for another use", assertion(func(path string) string {
+			payload, err := json.Marshal(claims(path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := jws.Sign(s.Web, "at+jwt", payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return text
+		}), oauth.AssertionInvalid},
 		{"without a signature", assertion(func(path string) string {
 			text := s.AssertionBy(s.Web, claims(path))
 			head := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`))

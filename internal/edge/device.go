@@ -27,7 +27,7 @@ func deviceBinding(p oauth.Params) string { return authserver.DeviceBindingName(
 func (h *Handler) deviceAuthorization(w *answer, r *http.Request) error {
 	w.Header()[headerDPoPNonce] = []string{h.server.Nonce()}
 	from := h.address(r)
-	if err := h.limited(h.limits.push, from); err != nil {
+	if err := h.limited(h.limits.device, from); err != nil {
 		return err
 	}
 	c, err := h.call(w, r, h.issuer+oauth.PathDevice)

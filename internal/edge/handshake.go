@@ -39,7 +39,7 @@ func (h *Handler) handshake(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return h.respond(w, res, "")
+	return h.respond(w, res)
 }
 
 func (h *Handler) offerRetry(w *answer, a authserver.HandshakeAnswer, b authserver.Browser, late error) error {
@@ -61,5 +61,5 @@ func (h *Handler) tryAgain(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return h.respond(w, res, "")
+	return h.respond(w, res)
 }

@@ -36,6 +36,9 @@ const (
 	pushRate, pushBurst     = 100, 1000
 	openRate, openBurst     = 100, 1000
 	signInRate, signInBurst = 10, 60
+	// A device authorization is durable from its start, with its record: who starts
+	// many fills a disk.
+	deviceRate, deviceBurst = 2, 300
 
 	// maxAddresses is how many addresses are remembered at least, of about 200
 	// bytes each; twice as many at most.
@@ -59,8 +62,8 @@ func ConfigureServer(srv *http.Server) {
 }
 
 type limits struct {
-	push, open, signIn *limiter
-	report             *limiter
+	push, open, signIn, device *limiter
+	report                     *limiter
 }
 
 func newLimits() limits {
@@ -68,6 +71,7 @@ func newLimits() limits {
 		push:   newLimiter(pushRate, pushBurst),
 		open:   newLimiter(openRate, openBurst),
 		signIn: newLimiter(signInRate, signInBurst),
+		device: newLimiter(deviceRate, deviceBurst),
 		report: newLimiter(pushRate, pushBurst),
 	}
 }

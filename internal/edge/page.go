@@ -108,7 +108,7 @@ func (h *Handler) pageError(a *answer, r *http.Request, err error) {
 	if errors.As(err, &client) {
 		_, doc := oauth.ResponseOf(err)
 		a.code = doc.Code
-		if err = h.respond(a, client.Response, ""); err == nil {
+		if err = h.respond(a, client.Response); err == nil {
 			return
 		}
 	}
@@ -128,7 +128,7 @@ func (h *Handler) pageError(a *answer, r *http.Request, err error) {
 
 // respond tells the client, through the browser, how its request ended (RFC
 // 6749 §4.1.2; OAuth 2.0 Form Post Response Mode).
-func (h *Handler) respond(w *answer, res authserver.Response, clientName string) error {
+func (h *Handler) respond(w *answer, res authserver.Response) error {
 	if res.Handshake {
 		h.bind(w, res.BindingName, res.Binding)
 	} else if res.BindingName != "" {
@@ -146,7 +146,7 @@ func (h *Handler) respond(w *answer, res authserver.Response, clientName string)
 	// The listener checks Origin, which no-referrer would make null.
 	head["Referrer-Policy"] = originPolicy
 	return w.html(http.StatusOK, func(out io.Writer) error {
-		return h.site.Post(out, console.Post{Response: res, ClientName: clientName})
+		return h.site.Post(out, console.Post{Response: res})
 	})
 }
 

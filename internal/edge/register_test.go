@@ -62,7 +62,7 @@ func registered(t *testing.T, res *edgetest.Response) oauth.Registered {
 // TestRegister registers a client, which logs in like any other, before and
 // after a restart.
 //
-// Invariant: CL-6
+// Invariant: CL-6, CL-10, CL-12
 func TestRegister(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{Registration: opened()})
 	n := s.Size()

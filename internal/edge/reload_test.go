@@ -104,3 +104,23 @@ func TestBearerForbiddenLater(t *testing.T) {
 		})
 	}
 }
+
+// TestEnabledAgainSignsInAgain: a browser session of before an account was
+// disabled is over, also when the account is enabled again.
+func TestEnabledAgainSignsInAgain(t *testing.T) {
+	s, remove := removable(t)
+	b := s.NewBrowser()
+	b.Open(s.Issuer + "/me")
+	b.SignIn(edgetest.Email, edgetest.Password)
+	b.Has(t, http.StatusOK, "Sign out")
+	remove()
+	s.Clock.Advance(time.Second)
+	again := authserver.SeedAccount{Email: edgetest.Email, Roles: []string{authserver.RoleAdmin}}
+	if err := s.Auth.Seed(t.Context(), nil, []authserver.SeedAccount{again}); err != nil {
+		t.Fatal(err)
+	}
+	b.Open(s.Issuer + "/me")
+	b.Has(t, http.StatusOK, "Password")
+	b.SignIn(edgetest.Email, edgetest.Password)
+	b.Has(t, http.StatusOK, "Sign out")
+}

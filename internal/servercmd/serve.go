@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"reflect"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -245,12 +247,14 @@ func (in *instance) reload(ctx context.Context, o *options) error {
 	if err != nil || fresh {
 		return err
 	}
-	if cfg.Issuer != in.cfg.Issuer || cfg.Listen != in.cfg.Listen || cfg.Data != in.cfg.Data {
-		return errors.New("issuer, listen and data cannot change while the server runs; restart it")
+	if cfg.Issuer != in.cfg.Issuer || cfg.Listen != in.cfg.Listen || cfg.Data != in.cfg.Data ||
+		!reflect.DeepEqual(cfg.TLS, in.cfg.TLS) || !slices.Equal(cfg.TrustedProxies, in.cfg.TrustedProxies) {
+		return errors.New("issuer, listen, data, tls and trusted_proxies cannot change while the server runs; restart it")
 	}
+	// Who is named no longer is refused from here on, before it is recorded.
 	in.server.UseRegistry(registry(cfg))
 	if err := in.server.Seed(ctx, named(cfg), seedAccounts(cfg)); err != nil {
-		return err
+		return fmt.Errorf("the new clients and resources are in force, but what was removed or added could not all be recorded; send SIGHUP again: %w", err)
 	}
 	in.cfg = cfg
 	in.log.Info("config read again")

@@ -196,7 +196,7 @@ type Account struct {
 	PasswordHash string // argon2id in PHC string format; empty: cannot sign in by password
 	Roles        []string
 	Disabled     bool
-	CreatedAt    time.Time
+	Since        time.Time // when it was made, or enabled again: sessions of before are over
 	FromConfig   bool
 	// LoginsSeen: device logins until then are known to the person.
 	LoginsSeen time.Time

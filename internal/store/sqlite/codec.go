@@ -297,7 +297,7 @@ func accountFields(c *coder, a *store.Account) {
 	str(c, &a.PasswordHash)
 	c.strs(&a.Roles)
 	c.flag(&a.Disabled)
-	c.time(&a.CreatedAt)
+	c.time(&a.Since)
 	c.flagAndTime(&a.FromConfig, &a.LoginsSeen)
 }
 

@@ -110,7 +110,7 @@ func aDevice(n int) grant.Device {
 }
 
 func anAccount(n int) store.Account {
-	return store.Account{ID: ident(id.Account, n), CreatedAt: at(n)}
+	return store.Account{ID: ident(id.Account, n), Since: at(n)}
 }
 
 func aSession(n int) store.Session {
