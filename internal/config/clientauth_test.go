@@ -8,6 +8,8 @@ import (
 
 // A client that authenticates has what it is known by, and of a secret the hash
 // alone. A new secret or key is a change of the client.
+//
+// Invariant: CL-11
 func TestClientAuthentication(t *testing.T) {
 	d := dir(t)
 	parse := func(lines string) Client {
@@ -48,6 +50,8 @@ func TestClientAuthentication(t *testing.T) {
 }
 
 // A secret must be long enough and not of the kind that people type.
+//
+// Invariant: CL-11
 func TestCheckSecret(t *testing.T) {
 	for s, ok := range map[string]bool{
 		"59a0a1e7c6f1b0c4d5a5b6d3f0e1927c":                 true,

@@ -11,6 +11,8 @@ import (
 )
 
 // What registration may say, and what is wrong with the rest.
+//
+// Invariant: CL-12
 func TestRegistration(t *testing.T) {
 	hash := func(s string) string { return secret.New(s).Hash().Base64() }
 	const top = base + res
