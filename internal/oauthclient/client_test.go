@@ -338,12 +338,12 @@ func TestServerThatRefusesTheRequest(t *testing.T) {
 	s := oauthclienttest.New(t, oauthclienttest.Keytether())
 	s.On("/oauth/par", func(w http.ResponseWriter, _ *http.Request, _ func() *httptest.ResponseRecorder) bool {
 		w.WriteHeader(http.StatusBadRequest)
-		_, _ = io.WriteString(w, `{"error":"invalid_scope","error_description":"no such <b>scope</b>"}`)
+		_, _ = io.WriteString(w, `{"error":"invalid_scope","error_description":"no such <b>scope</b>."}`)
 		return true
 	})
 	l := start(t, newClient(t, s, oauthclient.Env{}), oauthclient.LoginRequest{})
 	p, err := oauthclienttest.NewBrowser().Open(l.URL())
-	if err != nil || !strings.Contains(p.Body, "Not signed in") || strings.Contains(p.Body, "<b>") {
+	if err != nil || !strings.Contains(p.Body, "Not signed in") || strings.Contains(p.Body, "<b>") || strings.Contains(p.Body, "..") {
 		t.Errorf("%v: %s", err, p.Body)
 	}
 	if _, err := l.Wait(); !errors.Is(err, oauthclient.ErrInvalidScope) {

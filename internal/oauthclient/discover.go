@@ -14,7 +14,7 @@ import (
 // document that names another issuer is discarded (RFC 8414 §3.3).
 func (c *Client) discover(ctx context.Context, issuer string) (oauth.Metadata, error) {
 	if err := oauth.CheckIssuer(issuer); err != nil {
-		return oauth.Metadata{}, fmt.Errorf("%w: %q is not an https URL without query and closing slash (plain http is for loopback only)", ErrIssuer, words(issuer, 200))
+		return oauth.Metadata{}, fmt.Errorf("%w: %q is not an https URL without query and closing slash (plain http is for 127.0.0.1 and [::1] only, not for a name)", ErrIssuer, words(issuer, 200))
 	}
 	var first error
 	for _, place := range []string{oauth.WellKnownOAuth, oauth.WellKnownOIDC} {

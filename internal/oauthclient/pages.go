@@ -98,7 +98,7 @@ func donePage(issuer, client string, g Grant) page {
 
 func failedPage(issuer, client string, err error) page {
 	return page{http.StatusOK, false, "Not signed in", []string{
-		client + " is not signed in at " + issuer + ": " + err.Error() + ".",
+		client + " is not signed in at " + issuer + ": " + strings.TrimRight(err.Error(), ".") + ".",
 		"Go back to the terminal; it says what to do.",
 	}}
 }

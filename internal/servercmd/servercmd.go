@@ -53,7 +53,25 @@ func rootCommand(version string) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	o := &options{version: version}
 	root.AddCommand(serveCommand(o), checkCommand(o), backupCommand(o), restoreCommand(o), keysCommand(o), registrationTokenCommand())
+	root.Args = cobra.NoArgs
+	root.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	wrongArgs(root)
 	return root
+}
+
+// wrongArgs makes wrong arguments of c and of every command under it wrong usage.
+func wrongArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		wrongArgs(sub)
+	}
 }
 
 // options are the flags that all subcommands share.
@@ -69,7 +87,6 @@ type options struct {
 func (o *options) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.configure, "config", "", "config `FILE` (docs/config.md)")
 	c.Flags().StringVar(&o.data, "data", "", "data `DIR`, instead of a config")
-	c.MarkFlagsMutuallyExclusive("config", "data")
 }
 
 func (o *options) logFlags(c *cobra.Command) {
@@ -81,6 +98,9 @@ func (o *options) logFlags(c *cobra.Command) {
 // that there is no file.
 func (o *options) load() (cfg *config.Config, fresh bool, err error) {
 	if o.configure != "" {
+		if o.data != "" {
+			return nil, false, usageError{errors.New("--config and --data do not go together; with --config write `data:` in the file")}
+		}
 		if o.listen != "" {
 			return nil, false, usageError{errors.New("--listen goes with --data; with --config write `listen:` in the file")}
 		}
