@@ -127,7 +127,7 @@ func wrongForms() []wrong {
 // TestTokenRefusesCode sends one wrong thing at a time with a good code. Nothing
 // is recorded, and the code is still good.
 //
-// Invariant: CF-3c, CF-5a, CF-5b, DP-17c, DP-18e, DP-18f, TK-21a
+// Invariant: CL-2, CF-3c, CF-5a, CF-5b, DP-17c, DP-18e, DP-18f, TK-21a
 func TestTokenRefusesCode(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
 	first := s.NewTool(edgetest.Bound)
