@@ -53,6 +53,11 @@ func TestClientCallsMatchTheVectors(t *testing.T) {
 		PathLock:   func(c *Client, v vector) error { return c.Lock(t.Context(), with[LockRequest](t, v)) },
 		PathUnlock: func(c *Client, v vector) error { return c.Unlock(t.Context(), with[LockRequest](t, v)) },
 		PathStop:   func(c *Client, v vector) error { return c.Stop(t.Context(), with[StopRequest](t, v)) },
+		PathForward: func(c *Client, v vector) error {
+			_, err := c.Forward(t.Context(), with[ForwardRequest](t, v))
+			return err
+		},
+		PathForwardEnd: func(c *Client, v vector) error { return c.EndForward(t.Context(), with[ForwardEndRequest](t, v)) },
 	}
 	tried := map[string]bool{}
 	for _, v := range f.Vectors {
