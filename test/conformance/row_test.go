@@ -53,8 +53,7 @@ func groups() []group {
 // knownBugs lists rows that do not hold yet, "TestX/name" with what is wrong. A
 // row that stands here must fail: when it is mended, it is taken out.
 func knownBugs() map[string]string {
-	return map[string]string{
-	}
+	return map[string]string{}
 }
 
 // mismatch is an expectation that did not hold; every other error of a row means
