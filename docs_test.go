@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -13,10 +14,13 @@ import (
 // linkPattern finds the relative links of a Markdown document.
 var linkPattern = regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)|(?:src|srcset)="([^"#]+)"`)
 
+// goBlock is a block of Go in a Markdown document.
+var goBlock = regexp.MustCompile("(?s)\n```go\n(.*?)```")
+
 // TestDocsLinks follows the links between our documents.
 func TestDocsLinks(t *testing.T) {
 	var docs []string
-	for _, dir := range []string{".", "docs", "docs/adr"} {
+	for _, dir := range []string{".", "docs", "docs/adr", "docs/cli", "docs/guides"} {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
 			t.Fatal(err)
@@ -39,6 +43,40 @@ func TestDocsLinks(t *testing.T) {
 			}
 			if !exists(path.Join(path.Dir(doc), target)) {
 				t.Errorf("%s links to %s, which is not there", doc, target)
+			}
+		}
+	}
+}
+
+// TestDocsGuides wants every line of Go in a guide to stand, in one piece, in an
+// example that is compiled.
+func TestDocsGuides(t *testing.T) {
+	var code string
+	for _, pattern := range []string{"examples/go/*/*.go", "login/example_test.go", "verify/example_test.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %d files", pattern, err, len(files))
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			code += string(text)
+		}
+	}
+	guides, err := filepath.Glob("docs/guides/*.md")
+	if err != nil || len(guides) == 0 {
+		t.Fatalf("no guides: %v", err)
+	}
+	for _, guide := range guides {
+		md, err := os.ReadFile(guide)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range goBlock.FindAllStringSubmatch(string(md), -1) {
+			if !strings.Contains(code, m[1]) {
+				t.Errorf("%s shows Go that no example has:\n%s", guide, m[1])
 			}
 		}
 	}
