@@ -23,7 +23,7 @@ type person interface {
 type chrome struct{ b *chromium.Browser }
 
 func newChromium(ctx context.Context, st *stage.Stage) (*chrome, error) {
-	b, err := st.Browser(ctx, chromium.Options{Width: 900, Height: 820})
+	b, err := st.Browser(ctx, chromium.Options{Width: 660, Height: 1040})
 	return &chrome{b}, err
 }
 
