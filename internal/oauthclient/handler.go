@@ -6,7 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"mime"
+	"net"
 	"net/http"
+	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -45,6 +48,9 @@ func (l *Login) handle(w http.ResponseWriter, r *http.Request) {
 	case !slices.Contains(l.bound.hosts(), r.Host):
 		l.c.env.Log.Debug("listener: refused a request for another host")
 		http.Error(w, "this is not the host that was asked for", http.StatusMisdirectedRequest)
+	case fromStranger(r):
+		l.c.env.Log.Warn("listener: refused another user of this machine", "start_link", r.URL.Path == l.start)
+		http.Error(w, "this login belongs to another user of this computer", http.StatusForbidden)
 	case r.URL.Path == "/favicon.ico":
 		w.WriteHeader(http.StatusNoContent)
 	case r.URL.Path == l.start:
@@ -56,6 +62,24 @@ func (l *Login) handle(w http.ResponseWriter, r *http.Request) {
 	default:
 		unknownPage().write(w)
 	}
+}
+
+// fromStranger reports whether a request comes from another user's process.
+func fromStranger(r *http.Request) bool {
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false
+	}
+	local, err := netip.ParseAddrPort(at.String())
+	if err != nil {
+		return false
+	}
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	uid, known := socketUID(remote, local)
+	return stranger(os.Getuid(), uid, known)
 }
 
 // handleStart is the one-time link: the request is made when a person opens it.
