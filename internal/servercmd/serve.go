@@ -48,7 +48,7 @@ func serveCommand(o *options) *cobra.Command {
 		Short: "Run the server",
 		Long: "Run the server, with a config or with a data folder alone. Without either it keeps its data in\n" +
 			"$XDG_STATE_HOME/keytether-server, listens on 127.0.0.1:8430, and makes a first account whose\n" +
-			"one-time password it prints. SIGHUP reads the config again; SIGTERM stops in good order.",
+			"password it prints, once. SIGHUP reads the config again; SIGTERM stops in good order.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			log, err := o.logger(c.ErrOrStderr())
@@ -66,12 +66,16 @@ func serveCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			ln, err := in.listen() // before a password is shown that nobody could use yet
+			if err != nil {
+				return errors.Join(err, in.store.Close())
+			}
 			if fresh {
 				if err := in.firstAccount(c.Context(), c.OutOrStdout()); err != nil {
-					return errors.Join(err, in.store.Close())
+					return errors.Join(err, ln.Close(), in.store.Close())
 				}
 			}
-			return in.serve(c.Context(), o)
+			return in.serve(c.Context(), o, ln)
 		},
 	}
 	o.flags(c)
@@ -103,15 +107,11 @@ func (in *instance) firstAccount(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// serve listens until a signal or the end of ctx, then lets what is under way
+// serve answers at ln until a signal or the end of ctx, then lets what is under way
 // finish, signs the rest of the audit log and closes the store.
-func (in *instance) serve(ctx context.Context, o *options) error {
+func (in *instance) serve(ctx context.Context, o *options, ln net.Listener) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ln, err := in.listen()
-	if err != nil {
-		return errors.Join(err, in.store.Close())
-	}
 	srv := &http.Server{
 		Handler: edge.New(edge.Options{
 			Server: in.server, Sequencer: in.seq, TrustedProxies: in.cfg.TrustedProxies, Log: in.log,
@@ -136,6 +136,7 @@ func (in *instance) serve(ctx context.Context, o *options) error {
 	go func() { served <- srv.Serve(ln) }()
 	in.log.Info("ready", "issuer", in.cfg.Issuer, "listen", ln.Addr().String(), "version", o.version)
 
+	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-served:
