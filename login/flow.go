@@ -18,8 +18,9 @@ type LoginOptions struct {
 	CallbackPort int    // the loopback port that the browser comes back to; 0: any free one
 	LoginHint    string // the account meant; another one is refused with ErrDenied
 
-	// Flow is FlowAuto, FlowBrowser or FlowDevice; empty means FlowAuto. A program
-	// that leaves the choice to the agent shows the event EventDeviceCode.
+	// Flow is FlowAuto, FlowBrowser or FlowDevice; empty means FlowBrowser. A program
+	// that leaves the choice to the agent, with FlowAuto, must show the event
+	// EventDeviceCode: nobody can log in with a code that nobody sees.
 	Flow string
 
 	// Opener opens a URL in the person's browser and returns soon; it is called at most once.
@@ -83,7 +84,7 @@ func (c *Client) Login(ctx context.Context, opt LoginOptions, on func(Event)) (A
 		opt.ClientID = "keytether"
 	}
 	if opt.Flow == "" {
-		opt.Flow = FlowAuto
+		opt.Flow = FlowBrowser
 	}
 	if err := c.ensure(ctx); err != nil {
 		return Account{}, err

@@ -373,7 +373,7 @@ func TestLoginWithACode(t *testing.T) {
 	c := client(t, login.Options{Socket: f.Socket})
 	var got login.Event
 	opened := func(context.Context, string) error { t.Error("a browser was opened"); return nil }
-	if _, err := c.Login(t.Context(), login.LoginOptions{Issuer: "https://auth.example.test", Opener: opened}, func(e login.Event) {
+	if _, err := c.Login(t.Context(), login.LoginOptions{Issuer: "https://auth.example.test", Flow: login.FlowAuto, Opener: opened}, func(e login.Event) {
 		if e.Kind == login.EventDeviceCode {
 			got = e
 		}

@@ -21,11 +21,11 @@ func (a *app) tokenCmd() *cobra.Command {
 		Short: "Print a short-lived access token, or the headers of one request",
 		Long: `Prints an access token for a program that can only take a token. It ends in minutes; ask again
 instead of keeping it. A token of type DPoP is of no use without a proof for each request:
---proof prints both header lines for one request.
+--proof prints both header lines for one request. Sent as Bearer, such a token is taken for a
+copy, and ended; an API that asks for a nonce of its own (DPoP-Nonce) needs package login.
 
 A token is not printed on a terminal, where it stays in the scrollback, unless --show asks for it.`,
-		Example: `  keytether token | some-tool --token-from-stdin
-  keytether token --proof GET https://api.example.test/reports | curl -H @- https://api.example.test/reports`,
+		Example: `  keytether token --proof GET https://api.example.test/reports | curl -H @- https://api.example.test/reports`,
 		Args: func(c *cobra.Command, args []string) error {
 			if f.proof {
 				return exactly(2, "METHOD and URL after --proof")(c, args)
