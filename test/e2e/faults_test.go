@@ -45,7 +45,7 @@ func TestFaults(t *testing.T) {
 	})
 
 	t.Run("the person walks away and cancels", func(t *testing.T) {
-		c := m.Command(t.Context(), "login", "--no-browser", "--issuer", st.Issuer)
+		c := m.Command(t.Context(), "login", "--flow", "browser", "--no-browser", "--issuer", st.Issuer)
 		link, stderr := startLogin(t, c)
 		do(t, c.Process.Signal(os.Interrupt))
 		_ = c.Wait()
