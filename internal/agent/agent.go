@@ -6,6 +6,7 @@
 //	server.go     the calls            login.go   a login's stream
 //	flow.go       which flow         ways.go    browser and device, side by side
 //	profile.go    one login's tokens   renew.go   single-flight renewal
+//	approval.go   the signature under a decision about a login elsewhere
 //	authorize.go  one request's headers, only where confine.go lets it go
 //
 // A renewal whose answer was lost repeats the same refresh token later, as the

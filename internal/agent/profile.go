@@ -32,6 +32,7 @@ type profile struct {
 	flights map[string]*flight            // renewals under way
 	notYet  time.Time                     // no renewal behind a caller's back before
 	renewed time.Time
+	notices []agentwire.Notice
 	failed  *agentwire.Error // of the last renewal
 	gone    bool
 	orphan  secret.Value // a refresh token that came when the login was already gone
@@ -78,7 +79,7 @@ func (p *profile) whoami() agentwire.Whoami {
 func (p *profile) status(now time.Time, store string) agentwire.ProfileStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := agentwire.ProfileStatus{Whoami: p.who, KeyStore: store, JKT: p.client.Thumbprint(), LastError: p.failed}
+	s := agentwire.ProfileStatus{Whoami: p.who, KeyStore: store, JKT: p.client.Thumbprint(), LastError: p.failed, Notices: slices.Clone(p.notices)}
 	if t, ok := p.tokens[""]; ok && oauthclient.Left(t.ExpiresAt, now) > 0 {
 		s.AccessTokenExpiresAt, s.TokenType = agentwire.Moment(t.ExpiresAt), t.Type
 	}

@@ -187,6 +187,7 @@ func (p *profile) learn(scope string, t *oauthclient.Tokens) {
 	if t.Resource == "" {
 		t.Resource = p.who.Resource
 	}
+	p.notify(t.Notices)
 	if !t.GrantExpires.IsZero() {
 		p.who.ExpiresAt = agentwire.Moment(t.GrantExpires)
 	}

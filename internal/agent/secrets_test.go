@@ -61,6 +61,7 @@ func TestWireTypesHaveNoRoomForWhatStaysHere(t *testing.T) {
 		agentwire.LogoutResponse{},
 		agentwire.TokenResponse{},
 		agentwire.AuthorizeResponse{},
+		agentwire.ApprovalResponse{},
 		agentwire.Empty{},
 		agentwire.Error{},
 		agentwire.Event{},

@@ -24,6 +24,7 @@ func (a *agent) handler() http.Handler {
 	handle(http.MethodPost, agentwire.PathLogout, a.unlocked(a.logout))
 	handle(http.MethodPost, agentwire.PathToken, a.unlocked(a.token))
 	handle(http.MethodPost, agentwire.PathAuthorize, a.unlocked(a.authorize))
+	handle(http.MethodPost, agentwire.PathApproval, a.unlocked(a.approval))
 	handle(http.MethodPost, agentwire.PathLock, a.unlocked(a.setLock))
 	handle(http.MethodPost, agentwire.PathUnlock, a.unlock)
 	handle(http.MethodPost, agentwire.PathStop, a.stop)

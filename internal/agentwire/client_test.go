@@ -50,6 +50,10 @@ func TestClientCallsMatchTheVectors(t *testing.T) {
 			_, err := c.Authorize(t.Context(), with[AuthorizeRequest](t, v))
 			return err
 		},
+		PathApproval: func(c *Client, v vector) error {
+			_, err := c.Approval(t.Context(), with[ApprovalRequest](t, v))
+			return err
+		},
 		PathLock:   func(c *Client, v vector) error { return c.Lock(t.Context(), with[LockRequest](t, v)) },
 		PathUnlock: func(c *Client, v vector) error { return c.Unlock(t.Context(), with[LockRequest](t, v)) },
 		PathStop:   func(c *Client, v vector) error { return c.Stop(t.Context(), with[StopRequest](t, v)) },

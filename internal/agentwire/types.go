@@ -105,6 +105,7 @@ type ProfileStatus struct {
 	JKT                  string    `json:"jkt,omitempty"`                    // thumbprint of the proof key (RFC 7638)
 	LastRenewalAt        time.Time `json:"last_renewal_at,omitzero"`
 	LastError            *Error    `json:"last_error,omitempty"`
+	Notices              []Notice  `json:"notices,omitempty"` // device logins elsewhere that the server told of, the newest first
 }
 
 // TokenRequest asks for an access token. Scope may narrow the login's, never widen it.

@@ -53,7 +53,7 @@ func messages() []any {
 	return []any{
 		new(Version), new(LoginRequest), new(LogoutRequest), new(LogoutResponse), new(Whoami),
 		new(StatusResponse), new(TokenRequest), new(TokenResponse), new(AuthorizeRequest),
-		new(AuthorizeResponse), new(LockRequest), new(StopRequest),
+		new(AuthorizeResponse), new(ApprovalRequest), new(ApprovalResponse), new(Notice), new(LockRequest), new(StopRequest),
 		new(ForwardRequest), new(Forward), new(ForwardEndRequest), new(Error), new(Event),
 	}
 }

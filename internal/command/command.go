@@ -130,6 +130,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		{"token", a.tokenCmd},
 		{"exec", a.execCmd},
 		{"agent", a.agentCmd},
+		{"approve", a.approveCmd},
 		{"audit", a.auditCmd},
 		{"version", a.versionCmd},
 		{"completion", a.completionCmd},

@@ -95,6 +95,26 @@ func (a *app) profileFields(p agentwire.ProfileStatus) []field {
 		problem = p.LastError.Error()
 	}
 	p.Profile = "" // it is the heading
-	return append(a.loginFields(p.Whoami),
+	fields := append(a.loginFields(p.Whoami),
 		field{"Token", token}, field{"Key", p.KeyStore}, field{"Problem", problem})
+	return append(fields, noticeFields(p)...)
+}
+
+// noticeFields tell of logins with a code elsewhere, and how to end one.
+func noticeFields(p agentwire.ProfileStatus) []field {
+	var out []field
+	for _, n := range p.Notices {
+		what := n.Client + " logged in with a code, " + n.At.Local().Format("2006-01-02 15:04")
+		if n.Host != "" {
+			what += ", on " + n.Host
+		}
+		if n.Address != "" {
+			what += " (" + n.Address + ")"
+		}
+		out = append(out, field{"Notice", what})
+	}
+	if out != nil {
+		out = append(out, field{"", "Was it not you? " + p.Issuer + "/me"})
+	}
+	return out
 }

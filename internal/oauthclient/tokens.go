@@ -30,9 +30,31 @@ type Tokens struct {
 
 	GrantID      string    // our servers say it
 	GrantExpires time.Time // on our clock; zero where the server does not say
+	Notices      []Notice  // of a refresh; our servers say it
 
 	idToken string
 }
+
+// Notice tells of a device login of the same person at another installation.
+type Notice = oauth.Notice
+
+// maxNotices bounds what of one answer is looked at.
+const maxNotices = 20
+
+// notices bounds what the server tells.
+func notices(list []Notice) []Notice {
+	var out []Notice
+	for _, n := range list[:min(len(list), maxNotices)] {
+		if n.GrantID = words(n.GrantID, 128); n.GrantID != "" {
+			n.Client, n.Host, n.Address = bounded(n.Client), bounded(n.Host), bounded(n.Address)
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// bounded cuts a name that somebody else chose.
+func bounded(s string) string { return strings.ToValidUTF8(s[:min(len(s), 256)], "") }
 
 // Left is how long a token is still good: the lesser of what the wall clock and
 // the monotonic one say. The first may be set back, the second stands still
@@ -127,7 +149,7 @@ func (c *Client) decode(body []byte, sent time.Time) (Tokens, error) {
 	t := Tokens{
 		Access: secret.New(w.AccessToken), Refresh: secret.New(w.RefreshToken),
 		Scope: words(w.Scope, oauth.MaxScope), Resource: words(w.Resource, oauth.MaxURI),
-		GrantID: words(w.GrantID, 128), idToken: w.IDToken, Life: defaultLife,
+		GrantID: words(w.GrantID, 128), Notices: notices(w.Notices), idToken: w.IDToken, Life: defaultLife,
 	}
 	switch {
 	case strings.EqualFold(w.TokenType, TypeDPoP):
