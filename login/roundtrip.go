@@ -2,6 +2,8 @@ package login
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"io"
 	"net/http"
 	"net/url"
@@ -61,7 +63,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	origin := originOf(r.URL)
-	auth, err := t.c.authorize(r.Context(), r.Method, r.URL, t.c.nonce(origin))
+	auth, err := t.c.authorize(r.Context(), r.Method, r.URL, t.c.nonce(origin), "")
 	if err != nil {
 		closeBody(r)
 		return nil, err
@@ -85,7 +87,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		if !ok {
 			return res, nil
 		}
-		now, err := t.c.authorize(r.Context(), r.Method, r.URL, t.c.nonce(origin))
+		rejected := ""
+		if why == badToken {
+			rejected = tokenHash(auth.Authorization.Reveal())
+		}
+		now, err := t.c.authorize(r.Context(), r.Method, r.URL, t.c.nonce(origin), rejected)
 		if err != nil || why == badToken && now.Authorization.Equal(auth.Authorization) {
 			if next != nil {
 				_ = next.Close()
@@ -96,6 +102,14 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = res.Body.Close()
 		auth, body = now, next
 	}
+}
+
+// tokenHash names the token of an Authorization header, as "ath" does (RFC 9449
+// section 4.2).
+func tokenHash(authorization string) string {
+	_, token, _ := strings.Cut(authorization, " ")
+	sum := sha256.Sum256([]byte(token))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 func authorized(r *http.Request, body io.ReadCloser, auth agentwire.AuthorizeResponse) *http.Request {
@@ -133,7 +147,7 @@ func again(r *http.Request) (io.ReadCloser, bool) {
 	return body, err == nil
 }
 
-func (c *Client) authorize(ctx context.Context, method string, u *url.URL, nonce string) (agentwire.AuthorizeResponse, error) {
+func (c *Client) authorize(ctx context.Context, method string, u *url.URL, nonce, rejected string) (agentwire.AuthorizeResponse, error) {
 	if method == "" {
 		method = http.MethodGet
 	}
@@ -141,7 +155,7 @@ func (c *Client) authorize(ctx context.Context, method string, u *url.URL, nonce
 	plain := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
 	res, err := c.agent.Authorize(ctx, agentwire.AuthorizeRequest{
 		Profile: c.opt.Profile, Resource: c.opt.Resource, Scope: c.opt.Scope,
-		Method: method, URL: plain.String(), Nonce: nonce,
+		Method: method, URL: plain.String(), Nonce: nonce, Rejected: rejected,
 	})
 	if err != nil {
 		return res, wrap(err)

@@ -3,6 +3,8 @@ package login_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -423,5 +425,26 @@ func TestNewRefusesWrongResources(t *testing.T) {
 		if _, err := login.New(login.Options{Resource: r, Socket: "/x"}); !errors.Is(err, login.ErrUsage) {
 			t.Errorf("%s: %v", r, err)
 		}
+	}
+}
+
+// When an API refuses the token, the agent is told which one it was.
+func TestRoundTripperSaysWhichTokenWasRefused(t *testing.T) {
+	f := fake(t)
+	f.renew = true
+	api, _ := serve(t, func(n int, w http.ResponseWriter, _ *http.Request) {
+		if n == 1 {
+			challenge(w, "invalid_token", "")
+		}
+	})
+	hc := &http.Client{Transport: client(t, login.Options{Resource: api.URL, Socket: f.Socket}).RoundTripper(nil)}
+	res, err := hc.Get(api.URL + "/")
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatal(res, err)
+	}
+	res.Body.Close()
+	sum := sha256.Sum256([]byte(f.token + "-1"))
+	if len(f.asked) != 2 || f.asked[0].Rejected != "" || f.asked[1].Rejected != base64.RawURLEncoding.EncodeToString(sum[:]) {
+		t.Errorf("asked the agent %+v", f.asked)
 	}
 }

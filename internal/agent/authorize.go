@@ -29,7 +29,7 @@ func (a *agent) authorizeFor(ctx context.Context, req agentwire.AuthorizeRequest
 	if err := confine(p.resource(), req.URL, p.client.Metadata()); err != nil {
 		return nil, agentwire.NewError(agentwire.ResourceNotAllowed, "no token for this URL", err.Error()+"; this login is for "+p.resource(), "Check the URL, or log in for its resource with --resource", err)
 	}
-	p, t, err := a.obtain(ctx, agentwire.TokenRequest{Profile: req.Profile, Resource: req.Resource, Scope: req.Scope})
+	p, t, err := a.obtain(ctx, agentwire.TokenRequest{Profile: req.Profile, Resource: req.Resource, Scope: req.Scope, Rejected: req.Rejected})
 	if err != nil {
 		return nil, err
 	}

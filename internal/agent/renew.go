@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"time"
@@ -70,6 +72,7 @@ func (a *agent) obtain(ctx context.Context, req agentwire.TokenRequest) (*profil
 	if err != nil {
 		return nil, oauthclient.Tokens{}, err
 	}
+	a.reject(p, scope, req.Rejected)
 	t, f := a.take(p, scope)
 	if f == nil {
 		return p, t, nil
@@ -82,6 +85,26 @@ func (a *agent) obtain(ctx context.Context, req agentwire.TokenRequest) (*profil
 		return p, f.token, nil
 	case <-ctx.Done(): // the renewal goes on for the others
 		return nil, oauthclient.Tokens{}, context.Cause(ctx)
+	}
+}
+
+// rejectedAgain is how long after a renewal a caller's word that the token is bad
+// is not taken: one that says so all the time must not make a storm.
+const rejectedAgain = 2 * time.Second
+
+// reject drops the token in hand if it is the one that an API refused: it was
+// ended (a copy was seen, RFC 7009), and this is how the agent hears of it before
+// its time is over.
+func (a *agent) reject(p *profile, scope, rejected string) {
+	if rejected == "" {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t, ok := p.tokens[scope]
+	sum := sha256.Sum256([]byte(t.Access.Reveal()))
+	if ok && base64.RawURLEncoding.EncodeToString(sum[:]) == rejected && a.now().Sub(p.renewed) >= rejectedAgain {
+		delete(p.tokens, scope)
 	}
 }
 

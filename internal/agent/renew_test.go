@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -396,5 +398,39 @@ func TestProfilesAreApart(t *testing.T) {
 	out, err := r.Logout(t.Context(), agentwire.LogoutRequest{All: true})
 	if err != nil || !slices.Equal(out.Profiles, []string{"default", "work"}) || !out.Revoked || r.server.Count("revoked") != 2 {
 		t.Errorf("%+v %v", out, err)
+	}
+}
+
+// A token that an API refused is renewed at once, if it is the one in hand; a
+// caller who says so of every token makes no storm.
+func TestRejectedTokenIsRenewed(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	r.mustLogIn()
+	get := func(rejected string) string {
+		t.Helper()
+		tok, err := r.Token(t.Context(), agentwire.TokenRequest{Rejected: rejected})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tok.AccessToken.Reveal()
+	}
+	name := func(token string) string {
+		sum := sha256.Sum256([]byte(token))
+		return base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	first := get("")
+	if get(name("another")) != first {
+		t.Error("renewed for a token that is not the one in hand")
+	}
+	second := get(name(first))
+	if second == first {
+		t.Error("a token that was refused is given again")
+	}
+	if get(name(second)) != second {
+		t.Error("renewed again at once")
+	}
+	r.clock.Advance(3 * time.Second)
+	if get(name(second)) == second {
+		t.Error("not renewed later on")
 	}
 }

@@ -113,6 +113,9 @@ type TokenRequest struct {
 	Profile  string `json:"profile,omitempty"`
 	Resource string `json:"resource,omitempty"`
 	Scope    string `json:"scope,omitempty"`
+	// Rejected names an access token that an API refused as invalid: base64url of its SHA-256,
+	// as in "ath" (RFC 9449 section 4.2). If it is the one in hand, the agent renews.
+	Rejected string `json:"rejected,omitempty"`
 }
 
 // TokenResponse is an access token. A DPoP token is of no use without a proof by the agent's
@@ -138,8 +141,9 @@ type AuthorizeRequest struct {
 	Resource string `json:"resource,omitempty"`
 	Scope    string `json:"scope,omitempty"`
 	Method   string `json:"method"`
-	URL      string `json:"url"`             // a query or fragment is left out of the proof (RFC 9449 section 4.2)
-	Nonce    string `json:"nonce,omitempty"` // the last DPoP-Nonce that this resource server gave
+	URL      string `json:"url"`                // a query or fragment is left out of the proof (RFC 9449 section 4.2)
+	Nonce    string `json:"nonce,omitempty"`    // the last DPoP-Nonce that this resource server gave
+	Rejected string `json:"rejected,omitempty"` // as in TokenRequest
 }
 
 // LogValue leaves out the query of the URL, which may hold a caller's secret, and the nonce.

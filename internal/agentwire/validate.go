@@ -59,13 +59,13 @@ func (r *LogoutRequest) Validate() error {
 
 // Validate checks shapes only.
 func (r *TokenRequest) Validate() error {
-	return text("profile", r.Profile, "resource", r.Resource, "scope", r.Scope)
+	return text("profile", r.Profile, "resource", r.Resource, "scope", r.Scope, "rejected", r.Rejected)
 }
 
 // Validate checks shapes only: the method is a token (RFC 9110 section 5.6.2), the URL is
 // absolute http or https with a host and without user information.
 func (r *AuthorizeRequest) Validate() error {
-	if err := text("profile", r.Profile, "resource", r.Resource, "scope", r.Scope, "nonce", r.Nonce); err != nil {
+	if err := text("profile", r.Profile, "resource", r.Resource, "scope", r.Scope, "nonce", r.Nonce, "rejected", r.Rejected); err != nil {
 		return err
 	}
 	if r.Method == "" || len(r.Method) > 32 || strings.ContainsFunc(r.Method, notTokenChar) {
