@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,8 +100,13 @@ func (p *polls) begin(d grant.Device, client string) polled {
 		p.live.Add(-1)
 	}
 	k.holder, k.deadline, k.pending = d.Holder(), d.Deadline().UnixNano(), d.Status == grant.Pending
+	// A state that was read has all its strings in one piece of memory, which these
+	// two must not hold on to.
+	k.holder.Thumbprint = strings.Clone(k.holder.Thumbprint)
 	if client == k.holder.Client {
 		k.holder.Client = client
+	} else {
+		k.holder.Client = strings.Clone(k.holder.Client)
 	}
 	if k.pending {
 		p.live.Add(1)
