@@ -102,14 +102,14 @@ func (s *Server) pollDevice(ctx context.Context, p oauth.Params, client *Client,
 	case grant.PollDenied:
 		return none, s.hammered(ctx, hash, client, proof)
 	}
-	if out, err := s.collect1(ctx, code, hash, client, proof); !errors.Is(err, oauth.Fail(oauth.DevicePending)) || c.Wait <= 0 {
+	if out, err := s.collectNow(ctx, code, hash, client, proof); !errors.Is(err, oauth.Fail(oauth.DevicePending)) || c.Wait <= 0 {
 		return out, err
 	}
 	s.polls.wait(ctx, c.Release, hash, min(c.Wait, MaxWait, known.ends().Sub(s.Now())))
 	if ctx.Err() != nil { // nobody hears the answer: what there is waits for the next poll
 		return none, oauth.Fail(oauth.DevicePending)
 	}
-	return s.collect1(ctx, code, hash, client, proof)
+	return s.collectNow(ctx, code, hash, client, proof)
 }
 
 // knownDevice gives what is needed of a device authorization at every poll,
@@ -137,8 +137,8 @@ func (s *Server) polled(d grant.Device) polled {
 	return s.polls.begin(d, name)
 }
 
-// collect1 gives what a device code is worth now.
-func (s *Server) collect1(ctx context.Context, code secret.Value, hash grant.Hash, client *Client, proof dpop.Proof) (oauth.TokenResponse, error) {
+// collectNow gives what a device code is worth now.
+func (s *Server) collectNow(ctx context.Context, code secret.Value, hash grant.Hash, client *Client, proof dpop.Proof) (oauth.TokenResponse, error) {
 	if k, ok := s.polls.known(hash); ok && k.pending && s.Now().Before(k.ends()) && (k.holder.Thumbprint != "" || proof.Thumbprint == "") {
 		if k.holder.Thumbprint == "" && client.DPoPRequired {
 			return oauth.TokenResponse{}, oauth.Fail(oauth.ProofRequired)

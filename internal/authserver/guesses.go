@@ -43,7 +43,7 @@ func newGuesser(account string, b Browser) guesser {
 }
 
 // customer is what one customer of a provider has: an IPv4 address, or 64 bits
-// of IPv6, so that nobody has more tries for having more addresses.
+// of IPv6, so that nobody has more tries, or more room, for having more addresses.
 func customer(address string) string {
 	a, err := netip.ParseAddr(address)
 	if err != nil {

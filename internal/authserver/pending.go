@@ -1,7 +1,6 @@
 package authserver
 
 import (
-	"net/netip"
 	"sync"
 	"time"
 
@@ -40,7 +39,7 @@ func (p *pendingRequests) add(r grant.Request, now time.Time) error {
 		p.remove(p.order[0].handle)
 		p.order = p.order[1:]
 	}
-	from := networkOf(r.Facts.Address)
+	from := customer(r.Facts.Address)
 	if len(p.byHandle) >= maxPending || p.byNetwork[from] >= maxPendingEach {
 		return oauth.Fail(oauth.RateLimited)
 	}
@@ -72,25 +71,8 @@ func (p *pendingRequests) remove(handle grant.Hash) {
 		return
 	}
 	delete(p.byHandle, handle)
-	from := networkOf(r.Facts.Address)
+	from := customer(r.Facts.Address)
 	if p.byNetwork[from]--; p.byNetwork[from] <= 0 {
 		delete(p.byNetwork, from)
 	}
-}
-
-// networkOf is what one customer of a provider has: an IPv4 address, or 64 bits
-// of IPv6.
-func networkOf(address string) string {
-	a, err := netip.ParseAddr(address)
-	if err != nil {
-		return ""
-	}
-	if a = a.Unmap().WithZone(""); a.Is4() {
-		return a.String()
-	}
-	p, err := a.Prefix(64)
-	if err != nil {
-		return ""
-	}
-	return p.String()
 }
