@@ -55,7 +55,9 @@ type Problem struct {
 }
 
 // Error gives the words.
-func (p *Problem) Error() string { return fmt.Sprintf("the store %s cannot be used: %s", p.Store, p.Why) }
+func (p *Problem) Error() string {
+	return fmt.Sprintf("the store %s cannot be used: %s", p.Store, p.Why)
+}
 
 // Unwrap gives ErrUnusable and the cause.
 func (p *Problem) Unwrap() []error {
