@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -228,8 +229,14 @@ func (a *app) showApprovable(v approvable) error {
 	return err
 }
 
-// ask asks a person; what is not a yes is a no.
+// ask asks a person; what is not a yes is a no. What was typed before the question answers
+// nothing: nobody had seen then what it is about.
 func (a *app) ask(question string) (bool, error) {
+	if f, ok := a.Stdin.(*os.File); ok && isTerminal(f) {
+		if err := forgetTyped(f.Fd()); err != nil {
+			return false, fail(notDecided, fmt.Errorf("what was typed ahead cannot be dropped: %w", err), "Open the server's page for codes instead")
+		}
+	}
 	if _, err := io.WriteString(a.Stderr, question); err != nil {
 		return false, said(0, err)
 	}

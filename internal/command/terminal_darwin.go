@@ -15,3 +15,9 @@ func terminalWidth(fd uintptr) int {
 	}
 	return int(w.Col)
 }
+
+// forgetTyped drops what was typed at a terminal and nobody has read yet.
+func forgetTyped(fd uintptr) error {
+	const read = 1 // FREAD: the input queue alone
+	return unix.IoctlSetPointerInt(int(fd), unix.TIOCFLUSH, read)
+}

@@ -15,3 +15,8 @@ func terminalWidth(fd uintptr) int {
 	}
 	return int(w.Col)
 }
+
+// forgetTyped drops what was typed at a terminal and nobody has read yet.
+func forgetTyped(fd uintptr) error {
+	return unix.IoctlSetInt(int(fd), unix.TCFLSH, unix.TCIFLUSH)
+}

@@ -15,3 +15,8 @@ func terminalWidth(fd uintptr) int {
 	}
 	return int(info.Window.Right-info.Window.Left) + 1
 }
+
+// forgetTyped drops what was typed at a terminal and nobody has read yet.
+func forgetTyped(fd uintptr) error {
+	return windows.FlushConsoleInputBuffer(windows.Handle(fd))
+}
