@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/secret"
 )
 
 // TestExitCodesAreThoseOfTheWire reads the table that every client shares.
@@ -66,6 +67,8 @@ func TestBrowserArgs(t *testing.T) {
 }
 
 // TestMaskHidesAKnownTokenInAnyPieces splits a child's output everywhere.
+//
+// Invariant: HY-1
 func TestMaskHidesAKnownTokenInAnyPieces(t *testing.T) {
 	const known = "abcabd-opaque-token"
 	rapid.Check(t, func(t *rapid.T) {
@@ -74,7 +77,7 @@ func TestMaskHidesAKnownTokenInAnyPieces(t *testing.T) {
 			text.WriteString(rapid.SampledFrom([]string{known, "abc", "abcabc", "abcabd-opaque", "x\n", known[1:]}).Draw(t, "part"))
 		}
 		var out bytes.Buffer
-		w := mask(&out, known)
+		w := mask(&out, []secret.Value{secret.New(known)})
 		for rest := text.String(); rest != ""; {
 			n := rapid.IntRange(1, len(rest)).Draw(t, "n")
 			if _, err := w.Write([]byte(rest[:n])); err != nil {

@@ -2,8 +2,14 @@ package command
 
 import "golang.org/x/sys/unix"
 
+// The requests for a terminal's modes.
+const (
+	getModes = unix.TCGETS
+	setModes = unix.TCSETS
+)
+
 func terminal(fd uintptr) bool {
-	_, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
+	_, err := unix.IoctlGetTermios(int(fd), getModes)
 	return err == nil
 }
 
