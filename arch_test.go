@@ -62,6 +62,7 @@ var table = []rule{
 	{"internal/peersock", "", "golang.org/x/sys github.com/Microsoft/go-winio", "who is at the other end is the kernel's word; no protocol belongs here"},
 	{"internal/agentstart", "agentwire peersock", "golang.org/x/sys", "it starts the agent as a process and must not link it"},
 	{"internal/keystore", "jws secret id", "golang.org/x/sys", "stores keep secrets and speak to no network"},
+	{"internal/keystore/safefile", "", "golang.org/x/sys", "what makes a file safe to believe is one question with one answer, for every store with a file"},
 	{"internal/keystore/keystoretest", "keystore jws secret testkit/...", "pgregory.net/rapid", "one suite for every store"},
 	{"internal/oauthclient", "oauth dpop jws token secret id outbound", "", "flows against any server; keys stay behind a signer"},
 	{"internal/oauthclient/oauthclienttest", "dpop jws oauth token id secret testkit/...", "pgregory.net/rapid", "a fake server checks what it is sent with nothing of the client's"},
