@@ -15,10 +15,10 @@ import (
 )
 
 type loginFlags struct {
-	issuer, client, resource, flow string
-	scopes                         []string
-	noBrowser                      bool
-	callbackPort                   int
+	issuer, client, resource, flow, account string
+	scopes                                  []string
+	noBrowser                               bool
+	callbackPort                            int
 }
 
 func (a *app) loginCmd() *cobra.Command {
@@ -46,6 +46,7 @@ stands for the link.`,
 	fs.StringVar(&f.client, "client", "", "client id at the issuer (KEYTETHER_CLIENT; default keytether)")
 	fs.StringArrayVar(&f.scopes, "scope", nil, "what to ask for; may stand several times")
 	fs.StringVar(&f.resource, "resource", "", "URL of the API that it is for (RFC 8707)")
+	fs.StringVar(&f.account, "login-hint", "", "the account meant, by mail address or subject; if another signs in, the login is refused and revoked")
 	fs.StringVar(&f.flow, "flow", agentwire.FlowAuto, "auto, browser or device")
 	fs.BoolVar(&f.noBrowser, "no-browser", false, "print the link instead of opening it (KEYTETHER_NO_BROWSER)")
 	fs.IntVar(&f.callbackPort, "callback-port", 0, "the port that the browser comes back to, where only some are forwarded; 0 is any")
@@ -91,7 +92,7 @@ func (a *app) loginWith(ctx context.Context, f loginFlags, v *view) error {
 	}
 	r := agentwire.LoginRequest{
 		Profile: w.Profile, Issuer: w.Issuer, ClientID: w.Client, Scope: w.Scope, Resource: w.Resource,
-		Flow: f.flow, NoBrowser: reason != "", CallbackPort: f.callbackPort,
+		Flow: f.flow, NoBrowser: reason != "", CallbackPort: f.callbackPort, LoginHint: f.account,
 		Env: agentwire.CallerEnv(a.Environ), Facts: facts(),
 	}
 	if err := r.Validate(); err != nil {

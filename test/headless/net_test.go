@@ -1,0 +1,172 @@
+//go:build linux
+
+package headless
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/keytether/keytether/internal/testkit"
+)
+
+// The places, each a network namespace. The hub joins them, as a router, and the
+// server is there.
+const (
+	hub      = "hub"
+	person   = "person"
+	device   = "device"
+	attacker = "attacker"
+)
+
+// The addresses, of the blocks for documentation (RFC 5737): to the server they
+// are three customers' public networks.
+var addresses = map[string]string{
+	hub: "192.0.2.200", person: "203.0.113.7", device: "198.51.100.7", attacker: "192.0.2.66",
+}
+
+var legs = []struct{ place, gateway, net string }{
+	{person, "203.0.113.1", "/24"}, {device, "198.51.100.1", "/24"}, {attacker, "192.0.2.1", "/25"},
+}
+
+// The environment of the second run: the names' prefix, and the programs' folder.
+const (
+	envPrefix   = "KEYTETHER_TEST_NETWORK"
+	envPrograms = "KEYTETHER_TEST_PROGRAMS"
+)
+
+// TestMain makes the networks, runs the tests within the person's, and takes the
+// networks away.
+func TestMain(m *testing.M) {
+	if os.Getenv(envPrefix) != "" {
+		os.Exit(play(m))
+	}
+	code, err := outside()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "test/headless:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func outside() (code int, err error) {
+	if os.Getuid() != 0 {
+		return 1, errors.New("these tests make network namespaces, which needs root: run them as root")
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		return 1, fmt.Errorf("these tests make network namespaces: install iproute2 (make setup does): %w", err)
+	}
+	bin, err := os.MkdirTemp("", "kt-bin")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(bin)
+	_, err = testkit.Build(context.Background(), bin, "github.com/keytether/keytether/cmd/keytether", "github.com/keytether/keytether/cmd/keytether-server")
+	if err != nil {
+		return 1, err
+	}
+	prefix := fmt.Sprintf("kt%d", os.Getpid())
+	defer func() { err = errors.Join(err, removeNetworks(prefix)) }()
+	if err := makeNetworks(prefix); err != nil {
+		return 1, err
+	}
+	c := exec.Command("ip", append([]string{"netns", "exec", prefix + person}, os.Args...)...)
+	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	c.Env = append(os.Environ(), envPrefix+"="+prefix, envPrograms+"="+bin)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
+	if err := c.Start(); err != nil {
+		return 1, err
+	}
+	go func() {
+		for s := range signals {
+			_ = c.Process.Signal(s)
+		}
+	}()
+	err = c.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = nil
+	}
+	return c.ProcessState.ExitCode(), err
+}
+
+// makeNetworks makes the namespaces and joins them. Nothing is made outside of
+// them but what `ip netns` itself keeps.
+func makeNetworks(prefix string) error {
+	hosts := "127.0.0.1 localhost\n::1 localhost\n" + addresses[hub] + " auth.test\n" + addresses[person] + " api.test\n"
+	var commands []string
+	for place := range addresses {
+		dir := filepath.Join("/etc/netns", prefix+place) // `ip netns exec` puts what is in it over /etc
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, "hosts"), []byte(hosts), 0o644); err != nil {
+			return err
+		}
+		commands = append(commands, "netns add "+prefix+place, "-n "+prefix+place+" link set lo up")
+	}
+	in := "-n " + prefix + hub + " "
+	commands = append(commands, in+"addr add "+addresses[hub]+"/32 dev lo")
+	for _, l := range legs {
+		there := "-n " + prefix + l.place + " "
+		commands = append(commands,
+			in+"link add "+l.place+" type veth peer name eth0 netns "+prefix+l.place,
+			in+"addr add "+l.gateway+l.net+" dev "+l.place, in+"link set "+l.place+" up",
+			there+"addr add "+addresses[l.place]+l.net+" dev eth0", there+"link set eth0 up",
+			there+"route add default via "+l.gateway)
+	}
+	for _, line := range commands {
+		if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
+			return fmt.Errorf("ip %s: %w: %s", line, err, out)
+		}
+	}
+	route := exec.Command("ip", "netns", "exec", prefix+hub, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+	if out, err := route.CombinedOutput(); err != nil {
+		return fmt.Errorf("the hub cannot route: %w: %s", err, out)
+	}
+	return nil
+}
+
+// removeNetworks ends what still runs in the namespaces, and takes them away.
+func removeNetworks(prefix string) error {
+	var errs []error
+	for place := range addresses {
+		name := prefix + place
+		for range 50 {
+			out, err := exec.Command("ip", "netns", "pids", name).Output()
+			if err != nil || len(strings.Fields(string(out))) == 0 {
+				break
+			}
+			for _, field := range strings.Fields(string(out)) {
+				var pid int
+				if _, err := fmt.Sscan(field, &pid); err == nil {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil {
+			errs = append(errs, fmt.Errorf("ip netns del %s: %w: %s", name, err, out))
+		}
+		errs = append(errs, os.RemoveAll(filepath.Join("/etc/netns", name)))
+	}
+	_ = os.Remove("/etc/netns") // if it is empty, as it was
+	return errors.Join(errs...)
+}
+
+// on is how a program is started at a place, on a computer with a host name.
+func on(place, host string, argv ...string) []string {
+	return append([]string{
+		"ip", "netns", "exec", os.Getenv(envPrefix) + place,
+		"unshare", "--uts", "sh", "-c", `hostname "$0" && exec "$@"`, host,
+	}, argv...)
+}
