@@ -5,6 +5,7 @@
 //
 //	server.go     the calls            login.go   a login's stream
 //	flow.go       which flow         ways.go    browser and device, side by side
+//	second.go     the code beside a browser, and how a login ends
 //	profile.go    one login's tokens   renew.go   single-flight renewal
 //	approval.go   the signature under a decision about a login elsewhere
 //	authorize.go  one request's headers, only where confine.go lets it go
@@ -67,7 +68,8 @@ type Options struct {
 	// Ready is called once the socket answers.
 	Ready func()
 
-	here func() machine // what this process runs in
+	here    func() machine // what this process runs in
+	endTime time.Duration  // until what a login left running is given up; default endTime
 }
 
 // errIdle is why an agent that had nothing to hold ended; Run gives nil for it.
@@ -130,7 +132,7 @@ func serve(ctx context.Context, o Options) error {
 		_ = srv.Close()
 	}
 	a.closeForwards()
-	a.wait.Wait()
+	a.settle()
 	a.wipeAll()
 	return err
 }
@@ -158,6 +160,9 @@ func (o *Options) fill() (closeLog func(), err error) {
 	}
 	if o.FallTime <= 0 {
 		o.FallTime = fallTime
+	}
+	if o.endTime <= 0 {
+		o.endTime = endTime
 	}
 	if o.here == nil {
 		o.here = here
@@ -194,6 +199,7 @@ type agent struct {
 	ended    map[string]*agentwire.Error // why a profile is not there any more
 	forwards map[string]*forward         // by remote host
 	holds    int                         // logins begun so far, for names in the store
+	attempts map[string]*attempt         // logins in progress, by their name on the wire
 	logins   int
 	stopping bool
 	lock     lock
@@ -204,6 +210,7 @@ func newAgent(ctx context.Context, o Options) *agent {
 	a := &agent{
 		opt: o, log: o.Log, started: o.Clock(), lastUse: o.Clock(),
 		profiles: map[string]*profile{}, ended: map[string]*agentwire.Error{}, forwards: map[string]*forward{},
+		attempts: map[string]*attempt{},
 	}
 	a.ctx, a.end = context.WithCancelCause(ctx)
 	return a

@@ -17,6 +17,12 @@ const (
 	// nothing.
 	fallTime = time.Minute
 
+	// endTime is how long a login that was called off may take to end, and the agent
+	// all it left: a person who allowed it in the last moment has 30 s of exchange,
+	// the cancelling call 5 s. After that something hangs (a store, a TPM), and
+	// nobody waits for it.
+	endTime = 40 * time.Second
+
 	// maxLogins run at once; each holds a listener, and nobody has more browsers.
 	maxLogins = 8
 

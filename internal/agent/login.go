@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/keytether/keytether/internal/agentwire"
 	"github.com/keytether/keytether/internal/keystore"
@@ -55,6 +57,12 @@ type attempt struct {
 	cancel context.CancelFunc
 	ways   []*way
 
+	id      string        // its name on the wire
+	turn    chan struct{} // held while a second way is made, and for good when the login ends
+	second  chan *way     // that way
+	offered bool          // it was made; under turn
+
+	over     bool // finish was called
 	released bool // under the agent's mu
 }
 
@@ -64,7 +72,7 @@ func (a *agent) beginLogin(r *http.Request) (_ *attempt, err error) {
 	if err := a.checkLock(); err != nil {
 		return nil, err
 	}
-	s := &attempt{a: a}
+	s := &attempt{a: a, turn: make(chan struct{}, 1), second: make(chan *way, 1)}
 	if err := agentwire.ReadRequest(r, &s.req); err != nil {
 		return nil, err
 	}
@@ -156,7 +164,8 @@ func (a *agent) reserve(s *attempt) error {
 	}
 	a.logins++
 	a.holds++
-	s.hold = fmt.Sprintf("%s-%d", s.key, a.holds) // no profile's slot ends so
+	s.id = strconv.Itoa(a.holds)
+	s.hold = s.key + "-" + s.id // no profile's slot ends so
 	return nil
 }
 
@@ -178,12 +187,14 @@ func (a *agent) key(ctx context.Context, s *attempt) (keystore.Key, error) {
 // finish gives the place back, and a key that no login came of. A device login
 // that was called off needs the key until the server knows.
 func (s *attempt) finish() {
-	s.cancel()
-	for _, w := range s.ways {
-		if w.flow == agentwire.FlowDevice {
-			<-w.closed
-		}
+	if s.over {
+		return
 	}
+	s.over = true
+	s.cancel()
+	t := time.NewTimer(s.a.opt.endTime)
+	defer t.Stop()
+	s.endWays(t.C)
 	s.a.mu.Lock()
 	defer s.a.mu.Unlock()
 	s.release()
@@ -196,6 +207,7 @@ func (s *attempt) release() {
 	}
 	s.released = true
 	s.a.logins--
+	delete(s.a.attempts, s.id)
 	if err := s.a.opt.Store.Delete(context.WithoutCancel(s.a.ctx), s.hold); err != nil {
 		s.a.log.Warn("a key without a login could not be deleted", "err", err)
 	}

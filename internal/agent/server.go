@@ -21,6 +21,7 @@ func (a *agent) handler() http.Handler {
 	handle(http.MethodGet, agentwire.PathVersion, a.version)
 	handle(http.MethodGet, agentwire.PathStatus, a.status)
 	handle(http.MethodGet, agentwire.PathWhoami, a.unlocked(a.whoami))
+	handle(http.MethodPost, agentwire.PathLoginCode, a.unlocked(a.loginCode))
 	handle(http.MethodPost, agentwire.PathLogout, a.unlocked(a.logout))
 	handle(http.MethodPost, agentwire.PathToken, a.unlocked(a.token))
 	handle(http.MethodPost, agentwire.PathAuthorize, a.unlocked(a.authorize))

@@ -78,6 +78,9 @@ func (s *attempt) browser() (*way, error) {
 	}
 	s.a.background(func() { <-l.Closed(); cancel() }) // the last page may come after the last event
 	e := agentwire.Event{Event: agentwire.EventBrowser, URL: l.URL(), Flow: agentwire.FlowBrowser, Reason: s.reason}
+	if s.auto && s.client.HasDevice() {
+		e.Login = s.id
+	}
 	return &way{flow: agentwire.FlowBrowser, event: e, wait: l.Wait, closed: l.Closed(), login: l}, nil
 }
 
@@ -111,12 +114,12 @@ func (s *attempt) stream(ev *agentwire.EventWriter) error {
 		return ev.Write(w.event)
 	}
 	defer func() { s.rest(results, left) }()
+	s.watchBrowser()
 	if err := follow(s.ways[0]); err != nil {
 		return err
 	}
 	alive := time.NewTicker(waitingEvery)
 	defer alive.Stop()
-	second := s.second()
 	for {
 		select {
 		case res := <-results:
@@ -131,7 +134,7 @@ func (s *attempt) stream(ev *agentwire.EventWriter) error {
 			if left == 0 || final(res.err) {
 				return res.err
 			}
-		case w := <-second:
+		case w := <-s.second:
 			s.ways = append(s.ways, w)
 			if err := follow(w); err != nil {
 				s.cancel()
@@ -169,51 +172,4 @@ func (s *attempt) rest(results <-chan result, left int) {
 			cancel()
 		}
 	})
-}
-
-// second gives a device login when the browser has been away for long: it did
-// not open the link, or opened it and did not come back.
-func (s *attempt) second() <-chan *way {
-	l := s.ways[0].login
-	if l == nil || !s.auto || !s.client.HasDevice() {
-		return nil
-	}
-	out := make(chan *way, 1)
-	s.a.background(func() {
-		t := time.NewTimer(s.a.opt.FallTime)
-		defer t.Stop()
-		opened := l.Opened()
-		for {
-			select {
-			case <-opened:
-				opened = nil
-				t.Reset(s.a.opt.FallTime)
-				continue
-			case <-s.ctx.Done():
-				return
-			case <-l.Closed():
-				return
-			case <-t.C:
-			}
-			break
-		}
-		if l.CameBack() {
-			return
-		}
-		s.offer(out, opened == nil)
-	})
-	return out
-}
-
-func (s *attempt) offer(out chan<- *way, opened bool) {
-	w, err := s.device()
-	if err != nil {
-		s.a.log.Info("no second way for a login", "err", err)
-		return
-	}
-	w.event.Reason = "the link was not opened yet"
-	if opened {
-		w.event.Reason = "the browser has not come back yet"
-	}
-	out <- w
 }

@@ -22,6 +22,7 @@
 //	GET  /v1/status               [StatusResponse]    the agent and all its profiles
 //	GET  /v1/whoami?profile=NAME  [Whoami]            whose login this is
 //	POST /v1/login                [LoginRequest]      a stream of [Event], one JSON object a line
+//	POST /v1/login/code           [LoginCodeRequest]  [Empty]
 //	POST /v1/logout               [LogoutRequest]     [LogoutResponse]
 //	POST /v1/token                [TokenRequest]      [TokenResponse]
 //	POST /v1/authorize            [AuthorizeRequest]  [AuthorizeResponse]
@@ -38,7 +39,8 @@
 //
 // POST /v1/login answers 200 with application/x-ndjson and says each step as a line: first
 // "browser" or "device_code", then "waiting" as often as the agent likes (clients skip it),
-// a "device_code" perhaps where a browser does not come back, and at last either "done" or "error"; nothing follows these two. A client skips an event
+// a "device_code" perhaps where a browser does not come back or somebody asks for it
+// (POST /v1/login/code), and at last either "done" or "error"; nothing follows these two. A client skips an event
 // that it does not know. Closing the connection cancels the login. A stream that ends without
 // "done" or "error" means that the agent is gone.
 //
@@ -61,6 +63,7 @@ const (
 	PathStatus    = "/v1/status"
 	PathWhoami    = "/v1/whoami"
 	PathLogin     = "/v1/login"
+	PathLoginCode = "/v1/login/code"
 	PathLogout    = "/v1/logout"
 	PathToken     = "/v1/token"
 	PathAuthorize = "/v1/authorize"

@@ -141,6 +141,12 @@ func (c *Client) Login(ctx context.Context, r LoginRequest, on func(Event) error
 	return gone("the login was not finished", lines.Err())
 }
 
+// LoginCode asks for a device code beside the browser of a login in progress.
+func (c *Client) LoginCode(ctx context.Context, r LoginCodeRequest) error {
+	_, err := call[Empty](ctx, c, http.MethodPost, PathLoginCode, r)
+	return err
+}
+
 func gone(what string, cause error) *Error {
 	why := "the agent closed the connection"
 	if cause != nil {

@@ -54,9 +54,10 @@ func TestClientCallsMatchTheVectors(t *testing.T) {
 			_, err := c.Approval(t.Context(), with[ApprovalRequest](t, v))
 			return err
 		},
-		PathLock:   func(c *Client, v vector) error { return c.Lock(t.Context(), with[LockRequest](t, v)) },
-		PathUnlock: func(c *Client, v vector) error { return c.Unlock(t.Context(), with[LockRequest](t, v)) },
-		PathStop:   func(c *Client, v vector) error { return c.Stop(t.Context(), with[StopRequest](t, v)) },
+		PathLock:      func(c *Client, v vector) error { return c.Lock(t.Context(), with[LockRequest](t, v)) },
+		PathUnlock:    func(c *Client, v vector) error { return c.Unlock(t.Context(), with[LockRequest](t, v)) },
+		PathStop:      func(c *Client, v vector) error { return c.Stop(t.Context(), with[StopRequest](t, v)) },
+		PathLoginCode: func(c *Client, v vector) error { return c.LoginCode(t.Context(), with[LoginCodeRequest](t, v)) },
 		PathForward: func(c *Client, v vector) error {
 			_, err := c.Forward(t.Context(), with[ForwardRequest](t, v))
 			return err

@@ -26,6 +26,9 @@ type Event struct {
 	Flow   string
 	Reason string
 
+	// Login comes with browser where a device code can be asked for (LoginCodeRequest).
+	Login string
+
 	// device_code (RFC 8628 section 3.2). The device code itself never leaves the agent.
 	// ExpiresAt is when the user code can no longer be typed; the login may go on after that.
 	// Interval is the server's, in whole seconds; the agent polls, nobody else has to. After a
@@ -48,6 +51,7 @@ type browserLine struct {
 	URL    string `json:"url"`
 	Flow   string `json:"flow,omitempty"`
 	Reason string `json:"reason,omitempty"`
+	Login  string `json:"login,omitempty"`
 }
 
 type deviceLine struct {
@@ -78,7 +82,7 @@ func (e Event) Final() bool { return e.Event == EventDone || e.Event == EventErr
 func (e Event) MarshalJSON() ([]byte, error) {
 	switch e.Event {
 	case EventBrowser:
-		return json.Marshal(browserLine{e.Event, e.URL, e.Flow, e.Reason})
+		return json.Marshal(browserLine{e.Event, e.URL, e.Flow, e.Reason, e.Login})
 	case EventDeviceCode:
 		return json.Marshal(deviceLine{e.Event, e.UserCode, e.VerificationURI, e.ExpiresAt, e.Interval, e.Flow, e.Reason})
 	case EventDone:
@@ -114,7 +118,7 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 		if err := json.Unmarshal(b, &l); err != nil {
 			return err
 		}
-		e.URL, e.Flow, e.Reason = l.URL, l.Flow, l.Reason
+		e.URL, e.Flow, e.Reason, e.Login = l.URL, l.Flow, l.Reason, l.Login
 	case EventDeviceCode:
 		var l deviceLine
 		if err := json.Unmarshal(b, &l); err != nil {

@@ -46,6 +46,12 @@ type LoginRequest struct {
 	Facts        Facts  `json:"facts,omitzero"`
 }
 
+// LoginCodeRequest asks for a device code beside a browser that is still away. The login goes on
+// in both ways. Where a code is there already, nothing happens.
+type LoginCodeRequest struct {
+	Login string `json:"login"` // of the event "browser"
+}
+
 // Facts are what the installation reports about itself; a person sees them on the consent page.
 type Facts struct {
 	Host         string `json:"host,omitempty"`

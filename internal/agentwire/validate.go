@@ -50,6 +50,9 @@ func (r *LoginRequest) Validate() error {
 func callerName(name string) bool { return slices.Contains(callerNames, name) }
 
 // Validate checks shapes only.
+func (r *LoginCodeRequest) Validate() error { return text("login", r.Login) }
+
+// Validate checks shapes only.
 func (r *LogoutRequest) Validate() error {
 	if r.All && r.Profile != "" {
 		return usage("the request is wrong", "profile and all exclude each other")

@@ -51,7 +51,7 @@ func newOf(t testing.TB, name string) any {
 
 func messages() []any {
 	return []any{
-		new(Version), new(LoginRequest), new(LogoutRequest), new(LogoutResponse), new(Whoami),
+		new(Version), new(LoginRequest), new(LoginCodeRequest), new(LogoutRequest), new(LogoutResponse), new(Whoami),
 		new(StatusResponse), new(TokenRequest), new(TokenResponse), new(AuthorizeRequest),
 		new(AuthorizeResponse), new(ApprovalRequest), new(ApprovalResponse), new(Notice), new(LockRequest), new(StopRequest),
 		new(ForwardRequest), new(Forward), new(ForwardEndRequest), new(Error), new(Event),
