@@ -31,6 +31,7 @@ const (
 // fakeAgent is a stand-in agent that says what a script wants it to.
 type fakeAgent struct {
 	socket string
+	codes  chan struct{} // a code was asked for
 
 	mu    sync.Mutex
 	kind  string
@@ -145,7 +146,14 @@ func (f *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		_ = agentwire.WriteResponse(w, res)
 	case agentwire.PathLogin:
-		login(w, r, kind, body.Profile)
+		login(w, r, kind, body.Profile, f.codes)
+	case agentwire.PathLoginCode:
+		if kind == "nocode" {
+			_ = agentwire.WriteError(w, agentwire.NewError(agentwire.Unreachable, "there is no code for this login", "the server is away", "", nil))
+		} else {
+			_ = agentwire.WriteResponse(w, agentwire.Empty{})
+		}
+		f.codes <- struct{}{}
 	case agentwire.PathLock, agentwire.PathUnlock:
 		_ = agentwire.WriteResponse(w, agentwire.Empty{})
 	default:
@@ -157,7 +165,7 @@ func fakeVersion() agentwire.Version {
 	return agentwire.Version{Version: testVersion, Protocol: agentwire.Protocol, PID: 0, StartedAt: fakeEnds, Grants: 2}
 }
 
-func login(w http.ResponseWriter, r *http.Request, kind, profile string) {
+func login(w http.ResponseWriter, r *http.Request, kind, profile string, codes <-chan struct{}) {
 	s := agentwire.NewEventWriter(w)
 	code := agentwire.Event{
 		Event: agentwire.EventDeviceCode, UserCode: "WDJB-MJHT", VerificationURI: "https://auth.example.test/device", ExpiresAt: fakeEnds,
@@ -174,7 +182,11 @@ func login(w http.ResponseWriter, r *http.Request, kind, profile string) {
 		_ = s.Write(agentwire.Event{Event: agentwire.EventDone, Done: &who})
 		return
 	}
-	_ = s.Write(agentwire.Event{Event: agentwire.EventBrowser, URL: "http://127.0.0.1:40123/start/made-up", Flow: agentwire.FlowBrowser})
+	browser := agentwire.Event{Event: agentwire.EventBrowser, URL: "http://127.0.0.1:40123/start/made-up", Flow: agentwire.FlowBrowser}
+	if kind == "asks" || kind == "nocode" || kind == "slow" {
+		browser.Login = "7"
+	}
+	_ = s.Write(browser)
 	_ = s.Write(agentwire.Event{Event: agentwire.EventWaiting})
 	switch kind {
 	case "gone":
@@ -182,6 +194,15 @@ func login(w http.ResponseWriter, r *http.Request, kind, profile string) {
 	case "both":
 		code.Reason = "the browser has not come back yet"
 		_ = s.Write(code)
+		who := whoami(kind, profile)
+		_ = s.Write(agentwire.Event{Event: agentwire.EventDone, Done: &who})
+	case "asks", "nocode":
+		<-codes
+		if kind == "asks" {
+			code.Reason = "you asked for it"
+			_ = s.Write(code)
+		}
+		time.Sleep(1200 * time.Millisecond) // of the person, and for the waiting line
 		who := whoami(kind, profile)
 		_ = s.Write(agentwire.Event{Event: agentwire.EventDone, Done: &who})
 	case "waits":

@@ -76,7 +76,7 @@ func TestScripts(t *testing.T) {
 				"VERSION=" + testVersion, "TZ=UTC", "$=$",
 			}
 			socket := filepath.Join(run, "keytether", "agent.sock")
-			e.Values["agent"] = &fakeAgent{socket: socket}
+			e.Values["agent"] = &fakeAgent{socket: socket, codes: make(chan struct{}, 4)}
 			e.Defer(func() {
 				e.Values["agent"].(*fakeAgent).stop()
 				if pid := agentPID(e.Vars); pid > 0 {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +17,8 @@ import (
 )
 
 // cmdTTY runs a program whose standard input, output and error are one terminal, wants exit code
-// N, and writes all that the terminal showed to the file tty.
+// N, and writes all that the terminal showed to the file tty. TTY_COLUMNS is its width; when it
+// shows the text in TTY_ENTER, Enter is pressed.
 func cmdTTY(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: tty N program args…")
@@ -41,7 +43,7 @@ func cmdTTY(ts *testscript.TestScript, neg bool, args []string) {
 	err = c.Start()
 	_ = pts.Close() // ours: reading then ends when the program's is closed
 	ts.Check(err)
-	shown, err := io.ReadAll(ptm)
+	shown, err := readTTY(ptm, ts.Getenv("TTY_ENTER"))
 	if !errors.Is(err, syscall.EIO) { // how Linux says that the other side is gone
 		ts.Check(err)
 	}
@@ -53,6 +55,28 @@ func cmdTTY(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("tty"), shown, 0o600))
 	if got := c.ProcessState.ExitCode(); got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// readTTY reads all that a terminal shows, and presses Enter once as soon as that holds a text.
+func readTTY(ptm *os.File, enter string) ([]byte, error) {
+	var shown []byte
+	piece := make([]byte, 4096)
+	for {
+		n, err := ptm.Read(piece)
+		shown = append(shown, piece[:n]...)
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return shown, err
+		}
+		if enter != "" && bytes.Contains(shown, []byte(enter)) {
+			enter = ""
+			if _, err := ptm.WriteString("\n"); err != nil {
+				return shown, err
+			}
+		}
 	}
 }
 

@@ -31,7 +31,8 @@ run on this computer, since it comes back to a port of this computer alone.
 
 Where no browser can be opened (over SSH, in a container, without a display), or with --flow device,
 it shows an address and a code instead: open the address on any device, sign in, and enter the code.
-If your browser was opened and does not come back within a minute, a code is offered beside it.
+If your browser was opened and does not come back within a minute, or when you press Enter on the
+terminal, a code is offered beside it; whichever you finish first counts.
 
 What is not named by a flag or by KEYTETHER_ISSUER and KEYTETHER_CLIENT is what the profile's last
 login was for. BROWSER names another browser than the desktop's: a list of commands, in which %s
@@ -103,6 +104,9 @@ func (a *app) loginWith(ctx context.Context, f loginFlags, v *view) error {
 		return err
 	}
 	v.issuer, v.noBrowser, v.auto = w.Issuer, reason, f.flow == agentwire.FlowAuto
+	v.askCode = func(ctx context.Context, login string) error {
+		return agent.LoginCode(ctx, agentwire.LoginCodeRequest{Login: login})
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	who, err := v.follow(ctx, func(on func(agentwire.Event) error) error { return agent.Login(ctx, r, on) })

@@ -27,3 +27,10 @@ func forgetTyped(fd uintptr) error {
 	const read = 1 // FREAD: the input queue alone
 	return unix.IoctlSetPointerInt(int(fd), unix.TIOCFLUSH, read)
 }
+
+// lineMode says whether a terminal gives its input line by line, as it does while no program with
+// a screen of its own runs in it.
+func lineMode(fd int) bool {
+	t, err := unix.IoctlGetTermios(fd, unix.TIOCGETA)
+	return err == nil && t.Lflag&unix.ICANON != 0
+}

@@ -26,3 +26,10 @@ func terminalWidth(fd uintptr) int {
 func forgetTyped(fd uintptr) error {
 	return unix.IoctlSetInt(int(fd), unix.TCFLSH, unix.TCIFLUSH)
 }
+
+// lineMode says whether a terminal gives its input line by line, as it does while no program with
+// a screen of its own runs in it.
+func lineMode(fd int) bool {
+	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	return err == nil && t.Lflag&unix.ICANON != 0
+}

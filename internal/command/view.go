@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -16,7 +17,8 @@ type view struct {
 	issuer    string
 	noBrowser string // why none is opened; empty: one is
 	auto      bool   // the flow was the agent's to choose
-	final     bool   // "done" or "error" was written as JSON
+	askCode   func(ctx context.Context, login string) error
+	final     bool // "done" or "error" was written as JSON
 
 	mu      sync.Mutex
 	started time.Time // of the waiting line; zero: there is none
@@ -46,6 +48,10 @@ func (v *view) follow(ctx context.Context, login func(on func(agentwire.Event) e
 			opened = true
 			v.link(e)
 			background.Go(func() { v.open(ctx, e.URL) })
+			if v.presses(e) {
+				v.line("Press Enter for a code that you can type elsewhere instead.")
+				background.Go(func() { v.codeOnEnter(ctx, e.Login) })
+			}
 			background.Go(func() { v.wait(ctx) })
 		case agentwire.EventDeviceCode:
 			v.deviceCode(e, opened)
@@ -95,6 +101,29 @@ func (v *view) open(ctx context.Context, url string) {
 	v.line("The browser could not be opened: " + clean(err.Error()) + "\nOpen this link in a browser on this computer:\n\n  " + clean(url) + "\n")
 }
 
+// presses says whether a person is there who can press a key for a device code.
+func (v *view) presses(e agentwire.Event) bool {
+	f, ok := v.a.Stdin.(*os.File)
+	return ok && e.Login != "" && !v.a.json && isTerminal(f) && v.a.smart(v.a.Stderr) && ours(int(f.Fd()))
+}
+
+// codeOnEnter asks for a device code once, when the person presses Enter. The browser can still
+// finish the login.
+func (v *view) codeOnEnter(ctx context.Context, login string) {
+	if !awaitEnter(ctx, v.a.Stdin.(*os.File)) {
+		return
+	}
+	v.mu.Lock()
+	if !v.started.IsZero() {
+		_, _ = io.WriteString(v.a.Stderr, "\x1b[A\r\x1b[K") // the echo of the key went below the waiting line
+		v.draw()
+	}
+	v.mu.Unlock()
+	if err := v.askCode(ctx, login); err != nil && ctx.Err() == nil {
+		v.line("keytether: " + clean(describe(err).Error()))
+	}
+}
+
 // wait keeps one line alive that shows how long the person has been away.
 func (v *view) wait(ctx context.Context) {
 	if v.a.json || !v.a.smart(v.a.Stderr) {
@@ -122,11 +151,16 @@ func (v *view) draw() {
 	if v.started.IsZero() {
 		return
 	}
-	what, d := "Waiting for the browser  %d:%02d  (Ctrl-C cancels)", time.Since(v.started)
+	what, d := "Waiting for the browser  %d:%02d", time.Since(v.started)
 	if left := v.typeBy.Sub(v.a.Now()); left > 0 {
-		what, d = "Enter the code within %d:%02d  (Ctrl-C cancels)", left
+		what, d = "Enter the code within %d:%02d", left
 	}
-	_, _ = fmt.Fprintf(v.a.Stderr, "\r\x1b[K%s", paint(fmt.Sprintf(what, int(d.Minutes()), int(d.Seconds())%60), dim, v.a.colour(v.a.Stderr)))
+	text, columns := fmt.Sprintf(what, int(d.Minutes()), int(d.Seconds())%60), v.columns()
+	if hint := "  (Ctrl-C cancels)"; len(text)+len(hint) < columns {
+		text += hint
+	}
+	text = text[:min(len(text), max(0, columns-1))] // a line that wraps cannot be drawn over
+	_, _ = fmt.Fprintf(v.a.Stderr, "\r\x1b[K%s", paint(text, dim, v.a.colour(v.a.Stderr)))
 }
 
 // line writes whole lines above the waiting line.
