@@ -57,7 +57,7 @@ func buildAndRun(m *testing.M) int {
 //	waitfor FILE           waits until there is the file
 //	killagent              ends the real agent with SIGKILL
 //
-// Invariant: SC-4, SC-7
+// Invariant: DF-11b, DF-21, SC-4, SC-7
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("..", "..", "testdata", "script"),

@@ -9,7 +9,7 @@ import (
 
 // TestChooseFlow goes through the places in which people log in.
 //
-// Invariant: DF-17
+// Invariant: DF-17, DF-22
 func TestChooseFlow(t *testing.T) {
 	linux, mac := machine{os: "linux", opener: true}, machine{os: "darwin"}
 	box := machine{os: "linux", container: "there is /.dockerenv"}

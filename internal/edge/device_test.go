@@ -100,3 +100,46 @@ func TestDeviceLogin(t *testing.T) {
 		})
 	}
 }
+
+// TestDeviceStartWantsAProof: where a client must prove its key, nothing is started
+// without a good proof, and nothing is recorded.
+//
+// Invariant: DF-14c
+func TestDeviceStartWantsAProof(t *testing.T) {
+	for _, client := range []string{edgetest.Bound, edgetest.Handshake} {
+		s := edgetest.NewServer(t, edgetest.Options{})
+		tool := s.NewTool(client)
+		form := url.Values{"client_id": {client}, "scope": {"read"}}
+		n := s.Size()
+		with := func(proofs ...string) *edgetest.Response {
+			r := s.FormRequest(oauth.PathDevice, form)
+			for _, p := range proofs {
+				r.Header.Add("DPoP", p)
+			}
+			return s.Do(r)
+		}
+		nonce := with().Header.Get("DPoP-Nonce")
+		proof := func(method, path, nonce string) string { return tool.Proof(method, s.Issuer+path, nonce, "") }
+		for name, c := range map[string]struct {
+			res  *edgetest.Response
+			want string
+		}{
+			"none":             {with(), "invalid_dpop_proof"},
+			"no proof":         {with("no proof"), "invalid_dpop_proof"},
+			"two":              {with(proof("POST", oauth.PathDevice, nonce), proof("POST", oauth.PathDevice, nonce)), "invalid_dpop_proof"},
+			"another endpoint": {with(proof("POST", oauth.PathToken, nonce)), "invalid_dpop_proof"},
+			"another method":   {with(proof("GET", oauth.PathDevice, nonce)), "invalid_dpop_proof"},
+			"no nonce":         {with(proof("POST", oauth.PathDevice, "")), "use_dpop_nonce"},
+		} {
+			if got := rfcError(t, c.res); got != c.want || c.res.Status != http.StatusBadRequest {
+				t.Errorf("%s, %s: %d %s, want %s", client, name, c.res.Status, got, c.want)
+			}
+		}
+		s.Expect(n)
+		d := startDeviceBy(t, s, tool, "read")
+		tool.Key = edgetest.NewKey(t, "")
+		if got := d.poll(t); got != "invalid_grant" {
+			t.Errorf("%s: the first poll by another key than started it: %s", client, got)
+		}
+	}
+}

@@ -206,6 +206,33 @@ func TestDeviceGuesses(t *testing.T) {
 	}
 }
 
+// TestDeviceGuessesAtManyCodes: the more codes are outstanding, the fewer guesses
+// everybody together has.
+//
+// Invariant: DF-12b
+func TestDeviceGuessesAtManyCodes(t *testing.T) {
+	s := edgetest.NewServer(t, behindProxy)
+	const outstanding = 300
+	tool := s.NewTool(edgetest.Bound)
+	for i := range outstanding {
+		tool.From = fmt.Sprintf("10.200.%d.%d", i>>8, i&255)
+		startDeviceBy(t, s, tool, "read")
+	}
+	odds := 1e-4
+	taken, limit := 0, int(odds*secret.UserCodes/outstanding)
+	for i := range limit + 10 {
+		_, err := s.Auth.TypeDevice(context.Background(), wrongCode(i), authserver.Browser{
+			Session: s.Auth.NewSessionSecret(), Address: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String(),
+		})
+		if errors.Is(err, oauth.Fail(oauth.UserCodeWrong)) {
+			taken++
+		}
+	}
+	if taken != limit {
+		t.Errorf("%d guesses were taken at %d outstanding codes, want %d", taken, outstanding, limit)
+	}
+}
+
 // TestDeviceGuessesByAccount: who is signed in has five tries, in however many
 // browsers, and right codes do not count.
 //

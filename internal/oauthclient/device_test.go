@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -349,7 +350,34 @@ func TestDeviceAnotherAccount(t *testing.T) {
 	}
 }
 
-// TestDeviceStartAnswers has what a device authorization may be answered with.
+// TestDeviceCompleteURI: what a server offers besides, an address with the code
+// in it, is not shown. The person gets the plain address and types the code
+// (RFC 8628 §3.3.1, RFC 10027).
+//
+// Invariant: DF-11b
+func TestDeviceCompleteURI(t *testing.T) {
+	playDevice(t, plainDevice(oauthclienttest.AnswerTokens), 0, func(t *testing.T, r *deviceRig) {
+		answerWith(r.Server, oauth.PathDevice, func(m map[string]any) {
+			m["verification_uri_complete"] = fmt.Sprint(m["verification_uri"], "?user_code=", m["user_code"])
+		})
+		d, err := r.client.StartDevice(t.Context(), oauthclient.LoginRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := d.Code(); c.UserCode != "WDJB-MJHT" || c.VerificationURI != r.Issuer+"/device" {
+			t.Errorf("shows %+v", c)
+		}
+		if _, err := d.Wait(); err != nil {
+			t.Error(err)
+		}
+		<-d.Closed()
+	})
+}
+
+// TestDeviceStartAnswers has what a device authorization may be answered with. A
+// client that is told no interval takes five seconds (RFC 8628 §3.2).
+//
+// Invariant: DF-10e
 func TestDeviceStartAnswers(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(map[string]any)

@@ -67,9 +67,41 @@ func TestBindOnlyLoopback(t *testing.T) {
 	}
 }
 
+// TestBindTakesAFreePort: a login has a port of its own, which nobody can know
+// before, and has it on both addresses or not at all: whoever holds a port on one
+// of them cannot get the answer in the login's place.
+//
+// Invariant: LB-3
+func TestBindTakesAFreePort(t *testing.T) {
+	seen := map[int]bool{}
+	for range 4 { // logins at the same time
+		b, err := bind(net.Listen, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.close()
+		if seen[b.port] || b.port < 1024 {
+			t.Errorf("port %d", b.port)
+		}
+		seen[b.port] = true
+		if b.note == "" && len(b.listeners) != 2 {
+			t.Errorf("%d listeners, and nothing is said", len(b.listeners))
+		}
+	}
+	other, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Fatalf("this test needs ::1: %v", err)
+	}
+	defer other.Close()
+	if b, err := bind(net.Listen, portOf(other)); !errors.Is(err, ErrPort) {
+		b.close()
+		t.Errorf("a port that somebody has on ::1 was taken on 127.0.0.1: %v", err)
+	}
+}
+
 // Whatever the machine lacks, no name and no other address is asked for.
 //
-// Invariant: CF-1c
+// Invariant: CF-1c, LB-3
 func TestBindAsksForLiteralsOnly(t *testing.T) {
 	tests := []struct {
 		name  string

@@ -212,7 +212,7 @@ func (m *machine) answer(t *testing.T, code int, line string, args ...string) st
 // was told whose login it is refuses, and revokes what it got; one that was not
 // shows the account and the issuer.
 //
-// Invariant: DF-14
+// Invariant: DF-14, DF-21
 func TestReverse(t *testing.T) {
 	w := get(t)
 	m := w.machine(t, device, "build7")
@@ -231,4 +231,3 @@ func TestReverse(t *testing.T) {
 
 	contains(t, "the tool", start().end(t, 0), "Account", thief, "Issuer", issuer)
 }
-

@@ -112,7 +112,10 @@ func TestForwarding(t *testing.T) {
 	for _, args := range [][]string{
 		{"token", "--profile", "private", "--proof", "GET", reports},
 		{"token", "--profile", "work", "--proof", "GET", issuer + "/oauth/token"},
-		{"whoami", "--profile", "work"}, {"logout", "--all"}, {"agent", "forward", "other", "--profile", "work"}, {"agent", "stop"},
+		{"whoami", "--profile", "work"},
+		{"logout", "--all"},
+		{"agent", "forward", "other", "--profile", "work"},
+		{"agent", "stop"},
 	} {
 		if out, code := remote(args...); code == 0 {
 			t.Errorf("%v works over ssh: %s", args, out)
