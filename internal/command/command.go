@@ -132,6 +132,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		{"agent", a.agentCmd},
 		{"approve", a.approveCmd},
 		{"audit", a.auditCmd},
+		{"scan", a.scanCmd},
 		{"version", a.versionCmd},
 		{"completion", a.completionCmd},
 	}
