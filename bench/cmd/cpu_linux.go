@@ -1,38 +1,26 @@
 package main
 
 import (
-	"fmt"
-	"os"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // selfCPU is the CPU time of this process so far.
 func selfCPU() time.Duration {
-	var ru syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &ru); err != nil {
+	d, err := processCPU(0)
+	if err != nil {
 		panic(err)
 	}
-	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+	return d
 }
 
-// processCPU is the CPU time of another process so far, in clock ticks of 10 ms
-// (proc(5): utime and stime).
+// processCPU is the CPU time of a process so far, user and system, of all its
+// threads, in nanoseconds: its own clock (clock_getcpuclockid(3)). 0 is this
+// process.
 func processCPU(pid int) (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	f := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
-	var ticks int64
-	for _, i := range []int{11, 12} {
-		n, err := strconv.ParseInt(f[i], 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil
+	const sched = 2 // CPUCLOCK_SCHED
+	var ts unix.Timespec
+	err := unix.ClockGettime(int32(^pid<<3|sched), &ts)
+	return time.Duration(ts.Nano()), err
 }

@@ -23,19 +23,30 @@ import (
 )
 
 func main() {
-	out := flag.String("json", "demo-out/bench.json", "`FILE` for the numbers")
-	readme := flag.Bool("readme", false, "put the table into README.md")
+	var o options
+	flag.StringVar(&o.out, "json", "demo-out/bench.json", "`FILE` for the numbers")
+	flag.BoolVar(&o.readme, "readme", false, "put the table into README.md")
 	seconds := flag.Float64("seconds", 6, "how long each load runs")
-	logins := flag.Int("logins", 60, "how many logins are timed")
-	many := flag.Int("pending", 0, "also with so many pending device authorizations; 1000000 takes minutes")
-	only := flag.String("only", "", "measure only what has this `WORD` in its name")
+	flag.IntVar(&o.logins, "logins", 60, "how many logins are timed")
+	flag.IntVar(&o.pending, "pending", 0, "also with so many pending device authorizations; 1000000 takes 4 minutes")
+	flag.IntVar(&o.grants, "grants", 1_000_000, "how many grants there are, beside the active ones; 10000000 takes minutes and 10 GB of disk")
+	flag.IntVar(&o.active, "active", 10_000, "how many of the grants are renewed")
+	flag.StringVar(&o.only, "only", "", "measure only what has this `WORD` in its name")
 	flag.Parse()
+	o.load = time.Duration(*seconds * float64(time.Second))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *out, *readme, time.Duration(*seconds*float64(time.Second)), *logins, *many, *only); err != nil {
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+type options struct {
+	out, only                       string
+	readme                          bool
+	load                            time.Duration
+	logins, pending, grants, active int
 }
 
 // Row is one line of the table.
@@ -45,8 +56,8 @@ type Row struct {
 	Unit    string  `json:"unit"`
 	Ratio   float64 `json:"ratio,omitempty"` // to the floor
 	Floor   string  `json:"floor,omitempty"`
-	Must    float64 `json:"must"` // bound of Ratio, or of Value where there is no floor
-	Stretch float64 `json:"stretch"`
+	Must    float64 `json:"must,omitempty"` // bound of Ratio, or of Value where there is no floor; 0: none
+	Stretch float64 `json:"stretch,omitempty"`
 }
 
 // judged is the number that the budgets bound.
@@ -67,7 +78,7 @@ type Report struct {
 	Rows    []Row     `json:"rows"`
 }
 
-func run(ctx context.Context, out string, readme bool, load time.Duration, logins, many int, only string) (err error) {
+func run(ctx context.Context, o options) (err error) {
 	rep := Report{Machine: machine(), Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, At: time.Now().UTC().Truncate(time.Second)}
 	step("floor: ES256 sign and verify by crypto/ecdsa")
 	floor := measureFloor()
@@ -92,14 +103,17 @@ func run(ctx context.Context, out string, readme bool, load time.Duration, login
 		what string
 		f    func() ([]Row, error)
 	}{
-		{"refresh: DPoP, durable", func() ([]Row, error) { return refresh(ctx, st, floor, load) }},
-		{"device polls: pending, with proof", func() ([]Row, error) { return polls(ctx, bin, floor, 20_000, many) }},
+		{"refresh: DPoP, durable", func() ([]Row, error) { return refresh(ctx, st, floor, o.load) }},
+		{"device polls: pending, with proof", func() ([]Row, error) { return polls(ctx, bin, floor, o.pending) }},
+		{"grants: refresh among many", func() ([]Row, error) { return grantCounts(ctx, bin, o.load, o.grants, o.active) }},
 		{"verify: first and seen token", func() ([]Row, error) { return verifyRows(ctx) }},
-		{"logins: Allow to token", func() ([]Row, error) { return allowToToken(ctx, st, logins) }},
-		{"revocations: to the resource server", func() ([]Row, error) { return revokeToHeard(ctx, st, logins) }},
+		{"logins: Allow to token", func() ([]Row, error) { return allowToToken(ctx, st, o.logins) }},
+		{"device logins: Allow to token", func() ([]Row, error) { return allowToTokenDevice(ctx, st, o.logins) }},
+		{"device logins: token requests", func() ([]Row, error) { return tokenRequests(ctx, bin) }},
+		{"revocations: to the resource server", func() ([]Row, error) { return revokeToHeard(ctx, st, o.logins) }},
 		{"keytether token, cached", func() ([]Row, error) { return tokenCommand(ctx, st, bin) }},
 	} {
-		if !strings.Contains(m.what, only) {
+		if !strings.Contains(m.what, o.only) {
 			continue
 		}
 		step(m.what)
@@ -114,11 +128,11 @@ func run(ctx context.Context, out string, readme bool, load time.Duration, login
 	}
 	table := rep.table()
 	fmt.Println("\n" + table)
-	if err := rep.write(out, readme, table); err != nil {
+	if err := rep.write(o.out, o.readme, table); err != nil {
 		return err
 	}
 	for _, r := range rep.Rows {
-		if r.judged() > r.Must {
+		if r.Must > 0 && r.judged() > r.Must {
 			return fmt.Errorf("over budget: %s", r.Work)
 		}
 	}
@@ -126,7 +140,7 @@ func run(ctx context.Context, out string, readme bool, load time.Duration, login
 }
 
 // benchClient takes its code by query and has no handshake, so that thousands
-// of grants can be made without browsers.
+// of grants can be made without browsers. The other client is as people's are.
 const benchClient = `- id: bench-cli
   name: Bench
   redirect_uris: ["http://127.0.0.1/callback"]
@@ -134,6 +148,12 @@ const benchClient = `- id: bench-cli
   dpop: required
   handshake: none
   response_modes: [query]
+- id: bench-device
+  name: Bench device
+  redirect_uris: ["http://127.0.0.1/callback"]
+  grants: [authorization_code, refresh_token, device_code]
+  dpop: required
+  handshake: required
 `
 
 func step(s string) { fmt.Fprintln(os.Stderr, "· "+s) }
@@ -184,6 +204,8 @@ func (r Report) table() string {
 			ratio = fmt.Sprintf("%.2f × %s", row.Ratio, row.Floor)
 		}
 		switch {
+		case row.Must == 0:
+			verdict = ""
 		case row.judged() <= row.Stretch:
 			verdict = "stretch holds"
 		case row.judged() > row.Must:
@@ -195,6 +217,9 @@ func (r Report) table() string {
 }
 
 func bound(r Row, v float64) string {
+	if v == 0 {
+		return ""
+	}
 	if r.Floor != "" {
 		return fmt.Sprintf("≤ %.2f ×", v)
 	}
@@ -202,8 +227,11 @@ func bound(r Row, v float64) string {
 }
 
 func number(v float64) string {
-	if v >= 100 {
+	switch {
+	case v >= 100:
 		return fmt.Sprintf("%.0f", v)
+	case v < 2:
+		return fmt.Sprintf("%.2f", v)
 	}
 	return fmt.Sprintf("%.1f", v)
 }

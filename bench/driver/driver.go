@@ -33,9 +33,26 @@ type Server struct {
 	nonce    atomic.Pointer[string]
 }
 
-// Discover reads a server's metadata.
+// Discover reads a server's metadata (RFC 8414), or OpenID Connect's where a server
+// has only those.
 func Discover(ctx context.Context, issuer string, client *http.Client) (*Server, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, oauth.MetadataURL(issuer, oauth.WellKnownOAuth), nil)
+	var errs []error
+	for _, at := range []string{oauth.WellKnownOAuth, oauth.WellKnownOIDC} {
+		body, err := get(ctx, client, oauth.MetadataURL(issuer, at))
+		if err == nil {
+			m, err := oauth.DecodeMetadata(issuer, body)
+			return &Server{Metadata: m, HTTP: client}, err
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// maxBody bounds what is read of an answer.
+const maxBody = 1 << 20
+
+func get(ctx context.Context, client *http.Client, u string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -43,19 +60,21 @@ func Discover(ctx context.Context, issuer string, client *http.Client) (*Server,
 	if err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(resp.Body)
-	if err := errors.Join(err, resp.Body.Close()); err != nil {
-		return nil, err
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", u, resp.Status)
 	}
-	m, err := oauth.DecodeMetadata(issuer, body)
-	return &Server{Metadata: m, HTTP: client}, err
+	return body, errors.Join(err, resp.Body.Close())
 }
 
 // Tool is one installation of a client: its proof key.
 type Tool struct {
 	Server *Server
 	Client string
-	Signer jws.Signer
+	Signer jws.Signer // nil: no proofs
+	// Sent hears of every request to an endpoint for programs: how long the answer
+	// took, and what it was. nil: nobody does.
+	Sent func(took time.Duration, err error)
 	// Clock is what the machine believes the time to be; nil: the time.
 	Clock func() time.Time
 }
@@ -88,15 +107,18 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%d %s (%s)", e.Status, e.Response.Error, e.Code)
 }
 
-// Post sends a form with a proof, and once more when the server wants its nonce
-// in it, and reads the JSON answer into out.
+// Post sends a form with a proof, if the tool has a key, and once more when the
+// server wants its nonce in it, and reads the JSON answer into out.
 func (t *Tool) Post(ctx context.Context, endpoint string, form url.Values, out any) error {
 	for try := 0; ; try++ {
 		nonce := ""
 		if n := t.Server.nonce.Load(); n != nil {
 			nonce = *n
 		}
-		proof, err := dpop.New(t.Signer, dpop.Request{Method: http.MethodPost, URL: endpoint, Nonce: nonce, IssuedAt: t.now(), ID: rand.Text()})
+		proof, err := "", error(nil)
+		if t.Signer != nil {
+			proof, err = dpop.New(t.Signer, dpop.Request{Method: http.MethodPost, URL: endpoint, Nonce: nonce, IssuedAt: t.now(), ID: rand.Text()})
+		}
 		if err != nil {
 			return err
 		}
@@ -108,18 +130,24 @@ func (t *Tool) Post(ctx context.Context, endpoint string, form url.Values, out a
 	}
 }
 
-func (t *Tool) post(ctx context.Context, endpoint string, form url.Values, proof string, out any) error {
+func (t *Tool) post(ctx context.Context, endpoint string, form url.Values, proof string, out any) (err error) {
+	if t.Sent != nil {
+		begun := time.Now()
+		defer func() { t.Sent(time.Since(begun), err) }()
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("DPoP", proof)
+	if proof != "" {
+		req.Header.Set("DPoP", proof)
+	}
 	resp, err := t.Server.HTTP.Do(req)
 	if err != nil {
 		return err
 	}
-	body, err := io.ReadAll(resp.Body)
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (s *Server) storeDevice(ctx context.Context, d grant.Device) (oauth.DeviceR
 		if err != nil {
 			return oauth.DeviceResponse{}, err
 		}
-		s.polled(d)
+		s.polls.begin(d)
 		return oauth.DeviceResponse{
 			DeviceCode: code.Reveal(), UserCode: user, VerificationURI: s.issuer + oauth.PathVerify,
 			ExpiresIn: seconds(grant.DeviceCodeLife), Interval: seconds(d.Interval), TypeWithin: seconds(grant.UserCodeLife),
@@ -93,7 +93,7 @@ func (s *Server) pollDevice(ctx context.Context, p oauth.Params, client *Client,
 	if err != nil {
 		return none, err
 	}
-	if err := known.holder.Check(client.ID, proof.Thumbprint); err != nil {
+	if err := s.polls.holder(known).Check(client.ID, proof.Thumbprint); err != nil {
 		return none, deviceProblem(err)
 	}
 	switch s.polls.judge(hash, s.Now()) {
@@ -125,22 +125,13 @@ func (s *Server) knownDevice(ctx context.Context, hash grant.Hash) (polled, erro
 	if err != nil {
 		return polled{}, problem(err)
 	}
-	return s.polled(d.Value), nil
-}
-
-// polled tells those who poll of a device authorization's newest state.
-func (s *Server) polled(d grant.Device) polled {
-	name := d.Client
-	if c, err := s.Registry().Client(name); err == nil {
-		name = c.ID
-	}
-	return s.polls.begin(d, name)
+	return s.polls.begin(d.Value), nil
 }
 
 // collectNow gives what a device code is worth now.
 func (s *Server) collectNow(ctx context.Context, code secret.Value, hash grant.Hash, client *Client, proof dpop.Proof) (oauth.TokenResponse, error) {
-	if k, ok := s.polls.known(hash); ok && k.pending && s.Now().Before(k.ends()) && (k.holder.Thumbprint != "" || proof.Thumbprint == "") {
-		if k.holder.Thumbprint == "" && client.DPoPRequired {
+	if k, ok := s.polls.known(hash); ok && k.pending && s.Now().Before(k.ends()) && (k.bound || proof.Thumbprint == "") {
+		if !k.bound && client.DPoPRequired {
 			return oauth.TokenResponse{}, oauth.Fail(oauth.ProofRequired)
 		}
 		return oauth.TokenResponse{}, oauth.Fail(oauth.DevicePending)
@@ -202,7 +193,7 @@ func (s *Server) collectOnce(ctx context.Context, d store.Versioned[grant.Device
 	if err := s.apply(ctx, change); err != nil {
 		return none, err
 	}
-	s.polled(next)
+	s.polls.begin(next)
 	switch {
 	case refused != nil:
 		return none, deviceProblem(refused)
@@ -294,7 +285,7 @@ func (s *Server) stepDevice(ctx context.Context, d store.Versioned[grant.Device]
 		if err := s.apply(ctx, change); err != nil {
 			return err
 		}
-		s.polled(next)
+		s.polls.begin(next)
 	}
 	return deviceProblem(refused)
 }

@@ -85,7 +85,7 @@ func (s *Server) typeDevice(ctx context.Context, hash grant.Hash, b Browser) (Ty
 		if err := s.apply(ctx, change); err != nil {
 			return Typed{}, err
 		}
-		s.polled(next)
+		s.polls.begin(next)
 	}
 	if refused != nil {
 		return Typed{}, typeProblem(refused)

@@ -2,7 +2,7 @@ package authserver
 
 import (
 	"context"
-	"strings"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +19,7 @@ type polls struct {
 	live    atomic.Int64 // pending ones that are known
 	waiting atomic.Int64
 	swept   atomic.Int64 // when, in Unix nanoseconds
+	clients names
 
 	// What was pending at the start, of which nobody may have polled since.
 	before      int64
@@ -38,46 +39,17 @@ const (
 
 type pollShard struct {
 	mu      sync.Mutex
-	byCode  map[grant.Hash]*polled
+	byCode  map[grant.Hash]polled
+	most    int                          // that byCode held since it was made
 	waiters map[grant.Hash]chan struct{} // one a code; closed at the decision
-}
-
-// polled is what a poll needs. There may be a million, so that it is small:
-// times are Unix nanoseconds, and clients are shared strings.
-type polled struct {
-	holder   grant.Holder
-	deadline int64
-	last     int64 // of the last accepted poll; 0 before the first
-	interval int32 // milliseconds
-	refused  int16
-	raised   bool
-	pending  bool
-}
-
-func (k *polled) ends() time.Time { return time.Unix(0, k.deadline) }
-
-func (k *polled) pace() grant.Pace {
-	p := grant.Pace{Interval: time.Duration(k.interval) * time.Millisecond, Raised: k.raised, Refused: int(k.refused)}
-	if k.last != 0 {
-		p.Last = time.Unix(0, k.last)
-	}
-	return p
-}
-
-func (k *polled) setPace(p grant.Pace) {
-	k.interval, k.raised = int32(p.Interval/time.Millisecond), p.Raised
-	k.refused = int16(min(p.Refused, grant.MaxRefusedPolls+1))
-	if !p.Last.IsZero() {
-		k.last = p.Last.UnixNano()
-	}
 }
 
 // newPolls begins with so many pending, none of which lives longer than a device
 // authorization from now.
 func newPolls(before int, now time.Time) *polls {
-	p := &polls{before: int64(before), beforeUntil: now.Add(grant.DeviceCodeLife)}
+	p := &polls{before: int64(before), beforeUntil: now.Add(grant.DeviceCodeLife), clients: names{byName: make(map[string]uint32)}}
 	for i := range p.shards {
-		p.shards[i].byCode = make(map[grant.Hash]*polled)
+		p.shards[i].byCode = make(map[grant.Hash]polled)
 		p.shards[i].waiters = make(map[grant.Hash]chan struct{})
 	}
 	return p
@@ -86,35 +58,29 @@ func newPolls(before int, now time.Time) *polls {
 func (p *polls) shard(h grant.Hash) *pollShard { return &p.shards[h[0]%pollShards] }
 
 // begin takes the newest state of a device authorization, and wakes who waits
-// for it when it is decided. client is the registry's own string, shared by all.
-func (p *polls) begin(d grant.Device, client string) polled {
+// for it when it is decided.
+func (p *polls) begin(d grant.Device) polled {
+	client := p.clients.number(d.Client)
 	sh := p.shard(d.CodeHash)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	k := sh.byCode[d.CodeHash]
-	if k == nil {
-		k = &polled{}
+	k, ok := sh.byCode[d.CodeHash]
+	if !ok {
 		k.setPace(grant.Pace{Interval: d.Interval})
-		sh.byCode[d.CodeHash] = k
 	} else if k.pending {
 		p.live.Add(-1)
 	}
-	k.holder, k.deadline, k.pending = d.Holder(), d.Deadline().UnixNano(), d.Status == grant.Pending
-	// A state that was read has all its strings in one piece of memory, which these
-	// two must not hold on to.
-	k.holder.Thumbprint = strings.Clone(k.holder.Thumbprint)
-	if client == k.holder.Client {
-		k.holder.Client = client
-	} else {
-		k.holder.Client = strings.Clone(k.holder.Client)
-	}
+	k.client, k.deadline, k.pending = client, d.Deadline().UnixNano(), d.Status == grant.Pending
+	k.bind(d.Thumbprint)
+	sh.byCode[d.CodeHash] = k
+	sh.most = max(sh.most, len(sh.byCode))
 	if k.pending {
 		p.live.Add(1)
 	} else if w := sh.waiters[d.CodeHash]; w != nil {
 		close(w)
 		delete(sh.waiters, d.CodeHash)
 	}
-	return *k
+	return k
 }
 
 // sweep forgets, now and then, what ended a while ago.
@@ -139,11 +105,17 @@ func (sh *pollShard) sweep(now time.Time) (over int64) {
 		}
 		if k.pending {
 			k.pending = false // the store says the rest
+			sh.byCode[h] = k
 			over++
 		}
 		if now.After(k.ends().Add(sweepLater)) {
 			delete(sh.byCode, h)
 		}
+	}
+	if n := len(sh.byCode); n < sh.most/4 { // a map gives no room back by itself
+		left := make(map[grant.Hash]polled, n)
+		maps.Copy(left, sh.byCode)
+		sh.byCode, sh.most = left, n
 	}
 	return over
 }
@@ -163,10 +135,8 @@ func (p *polls) known(h grant.Hash) (polled, bool) {
 	sh := p.shard(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if k := sh.byCode[h]; k != nil {
-		return *k, true
-	}
-	return polled{}, false
+	k, ok := sh.byCode[h]
+	return k, ok
 }
 
 // judge judges one poll by its holder.
@@ -174,12 +144,13 @@ func (p *polls) judge(h grant.Hash, now time.Time) grant.PollAnswer {
 	sh := p.shard(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	k := sh.byCode[h]
-	if k == nil {
+	k, ok := sh.byCode[h]
+	if !ok {
 		return grant.PollAccepted
 	}
 	next, a := k.pace().Poll(now)
 	k.setPace(next)
+	sh.byCode[h] = k
 	return a
 }
 
@@ -212,8 +183,9 @@ func (p *polls) wait(ctx context.Context, release <-chan struct{}, h grant.Hash,
 	defer sh.mu.Unlock()
 	if sh.waiters[h] == w {
 		delete(sh.waiters, h)
-		if k := sh.byCode[h]; k != nil && full {
+		if k, ok := sh.byCode[h]; ok && full {
 			k.last = 0
+			sh.byCode[h] = k
 		}
 	}
 }
@@ -224,7 +196,7 @@ func (p *polls) register(h grant.Hash) (w chan struct{}, decided bool) {
 	sh := p.shard(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if k := sh.byCode[h]; k == nil || !k.pending {
+	if !sh.byCode[h].pending {
 		return nil, true
 	}
 	if old := sh.waiters[h]; old != nil {

@@ -1,14 +1,18 @@
 package authserver
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/keytether/keytether/internal/grant"
 )
@@ -19,7 +23,7 @@ func pendingDevice(i int, now time.Time) grant.Device {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(i))
 	return grant.Device{
-		Status: grant.Pending, Client: fmt.Sprintf("client-%d", i%7), Thumbprint: fmt.Sprintf("%043d", i), CodeHash: sha256.Sum256(b[:]),
+		Status: grant.Pending, Client: fmt.Sprintf("client-%d", i%7), Thumbprint: fmt.Sprintf("%042dA", i), CodeHash: sha256.Sum256(b[:]),
 		Interval: grant.PollInterval, CreatedAt: now, TypeBy: now.Add(grant.UserCodeLife), ExpiresAt: now.Add(grant.DeviceCodeLife),
 	}
 }
@@ -28,10 +32,6 @@ func pendingDevice(i int, now time.Time) grant.Device {
 // memory: a million of them, polled once, are to be small beside 600 MB.
 func TestPollsAreSmall(t *testing.T) {
 	const n = 100_000
-	names := make([]string, 7)
-	for i := range names {
-		names[i] = fmt.Sprintf("client-%d", i)
-	}
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -43,18 +43,61 @@ func TestPollsAreSmall(t *testing.T) {
 	p := newPolls(0, start)
 	for i := range n {
 		d := pendingDevice(i, start)
-		p.begin(d, names[i%7])
+		p.begin(d)
 		p.judge(d.CodeHash, start)
 	}
 	each := float64(heap()-before) / n
 	t.Logf("%.0f bytes each; a million take %.0f MB", each, each)
-	if each > 250 {
+	if each > 160 {
 		t.Errorf("%.0f bytes each", each)
+	}
+	if size := unsafe.Sizeof(polled{}); size > 64 {
+		t.Errorf("what is remembered of one takes %d bytes", size)
 	}
 	if got := p.outstanding(start); got != n {
 		t.Errorf("%d outstanding", got)
 	}
+	later := start.Add(grant.UserCodeLife + 2*sweepLater)
+	for h := range pollShards { // all but one in each shard are over
+		d := pendingDevice(n+h, later)
+		d.CodeHash[0] = byte(h)
+		p.begin(d)
+	}
+	p.outstanding(later)
+	if left := float64(heap()) - float64(before); left > n*160/10 {
+		t.Errorf("%.0f bytes are left of what has ended", left)
+	}
 	runtime.KeepAlive(p)
+}
+
+// TestPollsRemember that a poll is judged by the same tool whether it is
+// remembered or read: client and key come back as they were.
+func TestPollsRemember(t *testing.T) {
+	p := newPolls(0, start)
+	key := base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{0xfb}, sha256.Size))
+	for i, want := range []grant.Holder{
+		{Client: "a", Thumbprint: key}, {Client: "b"}, {Client: "a"}, {Client: "b", Thumbprint: key},
+	} {
+		d := pendingDevice(i, start)
+		d.Client, d.Thumbprint = want.Client, want.Thumbprint
+		p.begin(d)
+		k, ok := p.known(d.CodeHash)
+		if got := p.holder(k); !ok || got != want {
+			t.Errorf("%v became %v", want, got)
+		}
+	}
+	d := pendingDevice(9, start) // what is no thumbprint fits no key, and is bound all the same
+	for _, bad := range []string{"x", key[:42] + "-", key + "AAAA"} {
+		d.Thumbprint = bad
+		p.begin(d)
+		k, _ := p.known(d.CodeHash)
+		if err := p.holder(k).Check(d.Client, bad); !errors.Is(err, grant.ErrCodeKey) {
+			t.Errorf("%q: %v", bad, err)
+		}
+		if err := p.holder(k).Check(d.Client, ""); !errors.Is(err, grant.ErrProofRequired) {
+			t.Errorf("%q is as good as no key: %v", bad, err)
+		}
+	}
 }
 
 // TestOfferedInterval grows with the number of waiting tools, so that all of them
@@ -72,7 +115,7 @@ func TestOfferedInterval(t *testing.T) {
 	}
 	p := newPolls(0, start)
 	for i := range 20_000 {
-		p.begin(pendingDevice(i, start), "")
+		p.begin(pendingDevice(i, start))
 	}
 	if got := grant.OfferInterval(p.outstanding(start)); got != 10*time.Second {
 		t.Errorf("under load: %s", got)
@@ -80,7 +123,7 @@ func TestOfferedInterval(t *testing.T) {
 	for i := range 10_000 { // decided
 		d := pendingDevice(i, start)
 		d.Status = grant.Denied
-		p.begin(d, "")
+		p.begin(d)
 	}
 	if got := p.outstanding(start); got != 10_000 {
 		t.Errorf("%d are outstanding when half are decided", got)
@@ -114,12 +157,12 @@ func TestPollsShedWaiters(t *testing.T) {
 		done := make(chan struct{})
 		for i := range maxWaiting {
 			d := pendingDevice(i, time.Now())
-			p.begin(d, "")
+			p.begin(d)
 			go func() { p.wait(ctx, nil, d.CodeHash, MaxWait); done <- struct{}{} }()
 		}
 		synctest.Wait()
 		d := pendingDevice(maxWaiting, time.Now())
-		p.begin(d, "")
+		p.begin(d)
 		began := time.Now()
 		p.wait(ctx, nil, d.CodeHash, MaxWait)
 		if time.Since(began) != 0 {
@@ -147,7 +190,7 @@ func TestPollsAfterAWait(t *testing.T) {
 			p := newPolls(0, time.Now())
 			d := pendingDevice(1, time.Now())
 			d.Interval = time.Minute
-			p.begin(d, "")
+			p.begin(d)
 			p.judge(d.CodeHash, time.Now())
 			p.wait(t.Context(), nil, d.CodeHash, c.wait)
 			if got := p.judge(d.CodeHash, time.Now()); got != c.want {

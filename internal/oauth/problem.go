@@ -159,7 +159,7 @@ func ProblemOf(err error) (Problem, *Error) {
 	if !errors.As(err, &e) {
 		e = &Error{Code: ServerError, Cause: err}
 	}
-	for _, p := range Catalogue() {
+	for _, p := range &catalogue {
 		if p.Code == e.Code {
 			return p, e
 		}

@@ -22,6 +22,9 @@ type Event struct {
 	Subject string `json:"subject"`
 	Code    string `json:"code"`
 	Raw     string `json:"-"`
+
+	UserCode        string `json:"user_code"`
+	VerificationURI string `json:"verification_uri"`
 }
 
 // LoginResult is how a login ended.
@@ -45,9 +48,18 @@ var errGaveUp = errors.New("stage: whoever opened the link gave up")
 // the link that it prints. It returns when the command has ended; an error of
 // open is returned after the command was stopped.
 func (m *Machine) Login(ctx context.Context, open func(url string) error, args ...string) (LoginResult, error) {
+	return m.login(ctx, "browser", "browser", func(e Event) error { return open(e.URL) }, args)
+}
+
+// LoginDevice is Login by a device code: typed is given the event that has it.
+func (m *Machine) LoginDevice(ctx context.Context, typed func(Event) error, args ...string) (LoginResult, error) {
+	return m.login(ctx, "device", "device_code", typed, args)
+}
+
+func (m *Machine) login(ctx context.Context, flow, begins string, open func(Event) error, args []string) (LoginResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c := m.Command(ctx, append([]string{"login", "--json", "--no-browser", "--flow", "browser", "--issuer", m.issuer}, args...)...)
+	c := m.Command(ctx, append([]string{"login", "--json", "--no-browser", "--flow", flow, "--issuer", m.issuer}, args...)...)
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	out, err := c.StdoutPipe()
@@ -69,7 +81,7 @@ func (m *Machine) Login(ctx context.Context, open func(url string) error, args .
 			return res, fmt.Errorf("stage: login printed %q: %w", sc.Text(), err)
 		}
 		res.Events = append(res.Events, e)
-		if e.Event == "browser" && !started {
+		if e.Event == begins && !started {
 			started = true
 			go func() {
 				err := errGaveUp // a failed test ends this goroutine in open
@@ -79,7 +91,7 @@ func (m *Machine) Login(ctx context.Context, open func(url string) error, args .
 					}
 					opened <- err
 				}()
-				err = open(e.URL)
+				err = open(e)
 			}()
 		}
 	}
