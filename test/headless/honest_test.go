@@ -14,7 +14,7 @@ import (
 // warns that the networks differ, and asks twice; the tool has its token at once,
 // after at most three requests.
 //
-// Invariant: DF-13a, DF-15, DF-17, DF-21
+// Invariant: DF-13a, DF-17, DF-21
 func TestHonest(t *testing.T) {
 	w := get(t)
 	far := w.machine(t, device, "build7")

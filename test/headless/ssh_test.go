@@ -109,17 +109,23 @@ func TestForwarding(t *testing.T) {
 			t.Errorf("%s by the far host: %d", method, got)
 		}
 	}
-	for _, args := range [][]string{
-		{"token", "--profile", "private", "--proof", "GET", reports},
-		{"token", "--profile", "work", "--proof", "GET", issuer + "/oauth/token"},
-		{"whoami", "--profile", "work"},
-		{"logout", "--all"},
-		{"agent", "forward", "other", "--profile", "work"},
-		{"agent", "stop"},
+	const notRemote = "the agent does not do this for a remote host"
+	for _, refused := range []struct {
+		words string
+		args  []string
+	}{
+		{"what was asked for is not forwarded to this host", []string{"token", "--profile", "private", "--proof", "GET", reports}},
+		{"the URL does not lie under the resource", []string{"token", "--profile", "work", "--proof", "GET", issuer + "/oauth/token"}},
+		{notRemote, []string{"whoami", "--profile", "work"}},
+		{notRemote, []string{"logout", "--all"}},
+		{notRemote, []string{"agent", "forward", "other", "--profile", "work"}},
+		{notRemote, []string{"agent", "stop"}},
 	} {
-		if out, code := remote(args...); code == 0 {
-			t.Errorf("%v works over ssh: %s", args, out)
+		out, code := remote(refused.args...)
+		if code == 0 {
+			t.Errorf("%v works over ssh", refused.args)
 		}
+		contains(t, "the refusal of "+strings.Join(refused.args, " "), out, refused.words)
 	}
 	contains(t, "status", desk.run(t, 0, "status"), "build7")
 	desk.run(t, 0, "agent", "forward", "build7", "--end")
