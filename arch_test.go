@@ -63,6 +63,7 @@ var table = []rule{
 	{"internal/agentstart", "agentwire peersock", "golang.org/x/sys", "it starts the agent as a process and must not link it"},
 	{"internal/keystore", "jws secret id", "golang.org/x/sys", "stores keep secrets and speak to no network"},
 	{"internal/keystore/safefile", "", "golang.org/x/sys", "what makes a file safe to believe is one question with one answer, for every store with a file"},
+	{"internal/keystore/tpm", "keystore keystore/safefile jws secret", "github.com/google/go-tpm golang.org/x/crypto/chacha20poly1305", "the one package that speaks to a chip; what it knows of TPMs stays in it"},
 	{"internal/keystore/keystoretest", "keystore jws secret testkit/...", "pgregory.net/rapid", "one suite for every store"},
 	{"internal/oauthclient", "oauth dpop jws token secret id outbound", "", "flows against any server; keys stay behind a signer"},
 	{"internal/oauthclient/oauthclienttest", "dpop jws oauth token id secret testkit/...", "pgregory.net/rapid", "a fake server checks what it is sent with nothing of the client's"},

@@ -3,6 +3,7 @@
 package safefile
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -124,7 +126,7 @@ func TestWriteReplaces(t *testing.T) {
 func TestLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "made", "f")
 	var wg sync.WaitGroup
-	n := 0
+	var inside atomic.Int32
 	for range 8 {
 		wg.Go(func() {
 			for range 20 {
@@ -133,7 +135,10 @@ func TestLock(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				n++ // the race detector knows no flock, but a lost count shows
+				if inside.Add(1) != 1 {
+					t.Error("two hold the lock")
+				}
+				inside.Add(-1)
 				unlock()
 			}
 		})
@@ -153,5 +158,37 @@ func TestLock(t *testing.T) {
 	do(t, os.Chmod(path+".lock", 0o666))
 	if _, err := Lock(t.Context(), path); err == nil || !strings.Contains(err.Error(), "mode 0666") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestWriteIsWhole reads beside a writer.
+//
+// Invariant: TP-8
+func TestWriteIsWhole(t *testing.T) {
+	path := filepath.Join(folder(t), "f")
+	const size = 1 << 16
+	do(t, Write(path, make([]byte, size)))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 200 {
+			if err := Write(path, bytes.Repeat([]byte{byte(i)}, size)); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for reading := true; reading; {
+		select {
+		case <-done:
+			reading = false
+		default:
+		}
+		b, err := Read(path, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b) != size || bytes.Count(b, b[:1]) != size {
+			t.Fatalf("half of it: %d bytes", len(b))
+		}
 	}
 }

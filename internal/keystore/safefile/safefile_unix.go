@@ -47,7 +47,7 @@ func checkFile(path string, st facts, me uint32) error {
 		return &Unsafe{path, fmt.Sprintf("belongs to user %d and not to this one, %d", st.uid, me), "Run the command as the user who logged in, or move the file away"}
 	case st.mode&0o077 != 0:
 		return &Unsafe{path, fmt.Sprintf("may be read or written by others (mode %04o)", st.mode&0o7777), "If nobody else has used it: chmod 600 " + path}
-	case st.links != 1:
+	case st.links > 1: // with none it was replaced since it was opened, and is whole
 		return &Unsafe{path, fmt.Sprintf("has %d names (hard links)", st.links), "Find and remove the others: find / -samefile " + path}
 	}
 	return nil
