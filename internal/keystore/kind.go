@@ -2,7 +2,9 @@ package keystore
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 )
 
 // Life says what a kind of store outlives.
@@ -65,4 +67,18 @@ func (p *Problem) Unwrap() []error {
 		return []error{ErrUnusable}
 	}
 	return []error{ErrUnusable, p.Err}
+}
+
+// AsProblem gives err as it is if it is a *Problem, and else a *Problem of that store with its
+// words.
+func AsProblem(store string, err error) error {
+	var p *Problem
+	if errors.As(err, &p) {
+		return err
+	}
+	why := strings.TrimPrefix(err.Error(), ErrUnusable.Error()+": ")
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		why = "it did not answer in the time it was given"
+	}
+	return &Problem{Store: store, Why: why, Err: err}
 }

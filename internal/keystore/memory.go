@@ -3,40 +3,48 @@ package keystore
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
 
 	"github.com/keytether/keytether/internal/jws"
+	"github.com/keytether/keytether/internal/keystore/locked"
+	"github.com/keytether/keytether/internal/keystore/softkey"
 	"github.com/keytether/keytether/internal/secret"
 )
 
 // Memory keeps everything in this process and loses it when that ends.
 //
-// Wiping is as good as Go allows: the store holds refresh tokens as bytes of its own and
-// overwrites them; the strings that callers passed in or took out, and the private key inside
-// crypto/ecdsa, are only dropped for the garbage collector.
+// Refresh tokens stand in pages of their own that are not swapped out and not in core dumps where
+// the system allows (package locked), and are overwritten when they are wiped. The strings that
+// callers passed in or took out, and the private key inside crypto/ecdsa, are only dropped for
+// the garbage collector.
 type Memory struct {
 	mu      sync.RWMutex
-	keys    map[string]*memKey
+	keys    map[string]memoryKey
 	entries map[string]*memEntry
+}
+
+type memoryKey interface {
+	Key
+	Drop(why error)
 }
 
 type memEntry struct {
 	key      string
-	token    []byte
+	token    *locked.Bytes
 	metadata []byte
 }
 
-var _ Store = (*Memory)(nil)
+var (
+	_ Store    = (*Memory)(nil)
+	_ Importer = (*Memory)(nil)
+)
 
 // NewMemory makes an empty store.
 func NewMemory() *Memory {
-	return &Memory{keys: map[string]*memKey{}, entries: map[string]*memEntry{}}
+	return &Memory{keys: map[string]memoryKey{}, entries: map[string]*memEntry{}}
 }
 
 func ready(ctx context.Context, name string) error {
@@ -51,15 +59,35 @@ func (m *Memory) NewKey(ctx context.Context, name string) (Key, error) {
 	if err := ready(ctx, name); err != nil {
 		return nil, err
 	}
-	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	k, err := softkey.New()
 	if err != nil {
-		return nil, fmt.Errorf("keystore: making a key: %w", err)
+		return nil, fmt.Errorf("keystore: %w", err)
 	}
-	s, err := jws.NewES256Signer("", priv, rand.Reader)
+	m.keep(name, k)
+	return k, nil
+}
+
+// Import takes over any key: a copy of a software key, else the handle, which then works for as
+// long as the store that made it lets it. See Importer.
+func (m *Memory) Import(ctx context.Context, name string, k Key) error {
+	if err := ready(ctx, name); err != nil {
+		return err
+	}
+	soft, ok := k.(*softkey.Key)
+	if !ok {
+		m.keep(name, &memKey{signer: k, pub: k.Public()})
+		return nil
+	}
+	c, err := soft.Copy()
 	if err != nil {
-		return nil, fmt.Errorf("keystore: making a key: %w", err)
+		return err
 	}
-	k := &memKey{signer: s, pub: s.Public()}
+	m.keep(name, c)
+	return nil
+}
+
+// keep puts a key in place of what had its name, and wipes the entries of that.
+func (m *Memory) keep(name string, k memoryKey) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for n, e := range m.entries {
@@ -67,9 +95,29 @@ func (m *Memory) NewKey(ctx context.Context, name string) (Key, error) {
 			m.wipe(n)
 		}
 	}
-	m.keys[name].drop()
+	m.drop(name)
 	m.keys[name] = k
-	return k, nil
+}
+
+// drop makes a key useless and takes it away. It needs the lock.
+func (m *Memory) drop(name string) {
+	if k := m.keys[name]; k != nil {
+		k.Drop(ErrNoKey)
+		delete(m.keys, name)
+	}
+}
+
+// Close wipes everything.
+func (m *Memory) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for n := range m.entries {
+		m.wipe(n)
+	}
+	for n := range m.keys {
+		m.drop(n)
+	}
+	return nil
 }
 
 // Key gives the key. See Store.
@@ -100,7 +148,7 @@ func (m *Memory) Put(ctx context.Context, name string, e Entry) error {
 		return ErrNoKey
 	}
 	m.wipe(name)
-	m.entries[name] = &memEntry{key: e.Key, token: []byte(e.RefreshToken.Reveal()), metadata: bytes.Clone(e.Metadata)}
+	m.entries[name] = &memEntry{key: e.Key, token: locked.New([]byte(e.RefreshToken.Reveal())), metadata: bytes.Clone(e.Metadata)}
 	return nil
 }
 
@@ -115,7 +163,7 @@ func (m *Memory) Get(ctx context.Context, name string) (Entry, error) {
 	if e == nil {
 		return Entry{}, ErrNotFound
 	}
-	return Entry{Key: e.key, RefreshToken: secret.New(string(e.token)), Metadata: bytes.Clone(e.metadata)}, nil
+	return Entry{Key: e.key, RefreshToken: secret.New(string(e.token.Bytes())), Metadata: bytes.Clone(e.metadata)}, nil
 }
 
 // Delete wipes an entry, and its key with the last one. See Store.
@@ -135,8 +183,7 @@ func (m *Memory) Delete(ctx context.Context, name string) error {
 			return nil
 		}
 	}
-	m.keys[key].drop()
-	delete(m.keys, key)
+	m.drop(key)
 	return nil
 }
 
@@ -153,16 +200,16 @@ func (m *Memory) Names(ctx context.Context) ([]string, error) {
 // wipe overwrites an entry and takes it away. It needs the lock.
 func (m *Memory) wipe(name string) {
 	if e := m.entries[name]; e != nil {
-		clear(e.token)
+		e.token.Free()
 		clear(e.metadata)
 		delete(m.entries, name)
 	}
 }
 
-// memKey is a handle that can be made useless.
+// memKey is a handle of a key that another store made and that cannot be copied.
 type memKey struct {
 	mu     sync.RWMutex
-	signer jws.Signer
+	signer Key
 	pub    *jws.PublicKey
 }
 
@@ -180,18 +227,26 @@ func (k *memKey) Sign(input []byte) ([]byte, error) {
 	return s.Sign(input)
 }
 
-// drop makes the handle useless; that there is none is fine.
-func (k *memKey) drop() {
-	if k == nil {
-		return
-	}
+// Drop makes the handle useless.
+func (k *memKey) Drop(error) {
 	k.mu.Lock()
 	k.signer = nil
 	k.mu.Unlock()
 }
 
-// String and GoString keep the private key out of whatever prints a handle.
+// String and GoString keep whatever prints a handle from looking into it.
 func (k *memKey) String() string { return "proof key" }
 
 // GoString is String.
 func (k *memKey) GoString() string { return k.String() }
+
+// MemoryKind is the kind that always works.
+func MemoryKind() Kind {
+	return Kind{Name: "memory", Life: Process, Open: func(ctx context.Context) (Store, error) {
+		m := NewMemory()
+		if err := Probe(ctx, m); err != nil {
+			return nil, AsProblem("memory", err)
+		}
+		return m, nil
+	}}
+}

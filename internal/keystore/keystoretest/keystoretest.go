@@ -44,6 +44,8 @@ func Run(t *testing.T, open func(*testing.T) keystore.Store) {
 		{"an ended context does nothing", ended},
 		{"many at once", concurrent},
 		{"nothing printed holds a value", silent},
+		{"a probe leaves nothing", probed},
+		{"a key of another store is taken over as a whole or not at all", imports},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.f(t, open(t)) })
 	}

@@ -1,0 +1,53 @@
+package stores
+
+// Facts is what the choice depends on. Whoever calls looks them up.
+type Facts struct {
+	GOOS      string // as runtime.GOOS
+	Container string // what says that this is a container, such as "/.dockerenv"; empty if none does
+	CI        string // what says that this is a CI job, such as "CI"; empty if none does
+	Sealer    bool   // something holds the key of a sealed file: a TPM or a passphrase
+}
+
+// Choice says of one kind whether it is tried, and why or why not, in words for a person.
+type Choice struct {
+	Name string
+	Use  bool
+	Why  string
+}
+
+// Auto gives all kinds in the order in which they are tried. That a kind is tried does not mean
+// that it works here: its Open says.
+func Auto(f Facts) []Choice {
+	tpm := Choice{"tpm", f.GOOS == "linux" || f.GOOS == "windows", "the proof key is made in the TPM and cannot leave it"}
+	if !tpm.Use {
+		tpm.Why = "no TPM is used on this system"
+	}
+	keychain := Choice{"keychain", true, "the operating system guards it with the sign-in"}
+	kernel := Choice{"kernel", f.GOOS == "linux", "in the kernel's memory, gone when the machine stops"}
+	if !kernel.Use {
+		kernel.Why = "only Linux has a kernel keyring"
+	}
+	file := Choice{"file", f.Sealer, "sealed, with a key that is not in the file"}
+	if !file.Use {
+		file.Why = "nothing holds a key to seal it with: no TPM, no passphrase"
+	}
+	memory := Choice{"memory", true, "always works, and is gone with the agent"}
+
+	outlives := ""
+	switch {
+	case f.Container != "":
+		outlives = "this is a container (" + f.Container + "), and what it stores must not outlive it"
+	case f.CI != "":
+		outlives = "this is a CI job (" + f.CI + "), and what it stores must not outlive it"
+	}
+	choices := []Choice{tpm, keychain, kernel, file, memory}
+	if outlives == "" {
+		return choices
+	}
+	for i := range choices {
+		if choices[i].Name != "memory" && choices[i].Use {
+			choices[i].Use, choices[i].Why = false, outlives
+		}
+	}
+	return choices
+}
