@@ -114,7 +114,12 @@ func TestUnusable(t *testing.T) {
 		bus := secretservice.Start(t)
 		use(t, bus.Address)
 		bus.Lock()
+		said := bus.Watch()
 		problemOf(t, Kind(Options{}), "locked")
+		time.Sleep(100 * time.Millisecond) // for the monitor to say the last of it
+		if words := said(); !strings.Contains(words, `string "Locked"`) || strings.Contains(words, "member=Unlock") || strings.Contains(words, "member=Prompt") {
+			t.Errorf("somebody was asked: %s", words)
+		}
 	})
 	t.Run("locked under the store", func(t *testing.T) {
 		bus := secretservice.Start(t)

@@ -97,6 +97,15 @@ func (b *Bus) Lock() {
 	}
 }
 
+// Watch gives what is said on the bus from now on, in the words of dbus-monitor(1).
+func (b *Bus) Watch() func() string {
+	b.t.Helper()
+	p := b.start("dbus-monitor", "", "--session")
+	b.t.Cleanup(p.Kill)
+	b.await("dbus-monitor", func() bool { return strings.Contains(p.Stdout(), "NameLost") })
+	return p.Stdout
+}
+
 // Stop ends the bus and all on it.
 func (b *Bus) Stop() {
 	b.StopKeyring()
