@@ -169,22 +169,35 @@ func TestDeviceLoginEndsWhateverHangs(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a key that does not sign any more", func(t *testing.T) {
-		t.Parallel()
-		free := make(chan struct{})
-		store := &stuckStore{Memory: keystore.NewMemory(), free: free}
-		r := newRig(t, oauthclienttest.Keytether(), func(o *Options) { o.Store, o.endTime = store, 100*time.Millisecond })
-		t.Cleanup(func() { close(free) }) // before the rig ends
-		ctx, cancel := context.WithCancel(t.Context())
-		_, _ = r.follow(ctx, device, func(agentwire.Event) { store.stuck.Store(true); cancel() })
-		soon(t, 3*time.Second, "the login does not end", func() bool { return r.logins() == 0 })
-		if err := r.Stop(t.Context(), agentwire.StopRequest{}); err != nil {
-			t.Error(err)
-		}
-		if err := r.wait(); err != nil {
-			t.Error(err)
-		}
-	})
+	for when, path := range map[string]string{"before the poll": oauth.PathDevice, "at the cancelling call": ""} {
+		t.Run("a key that does not sign any more "+when, func(t *testing.T) {
+			t.Parallel()
+			store := &stuckStore{Memory: keystore.NewMemory(), free: make(chan struct{})}
+			r := newRig(t, oauthclienttest.Keytether(), func(o *Options) { o.Store, o.endTime = store, 100*time.Millisecond })
+			t.Cleanup(func() { close(store.free) }) // before the rig ends
+			if path != "" {
+				r.server.On(path, func(http.ResponseWriter, *http.Request, func() *httptest.ResponseRecorder) bool {
+					store.stuck.Store(r.server.Count(path) > 1) // the first one wants a nonce
+					return false
+				})
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			_, _ = r.follow(ctx, device, func(agentwire.Event) {
+				if path == "" {
+					soon(t, 3*time.Second, "no poll", func() bool { return r.server.Count(oauth.PathToken) > 0 })
+				}
+				store.stuck.Store(true)
+				cancel()
+			})
+			soon(t, 3*time.Second, "the login does not end", func() bool { return r.logins() == 0 })
+			if err := r.Stop(t.Context(), agentwire.StopRequest{}); err != nil {
+				t.Error(err)
+			}
+			if err := r.wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 func soon(t *testing.T, within time.Duration, what string, ok func() bool) {

@@ -120,8 +120,14 @@ func (s *attempt) stream(ev *agentwire.EventWriter) error {
 	}
 	alive := time.NewTicker(waitingEvery)
 	defer alive.Stop()
+	called := s.ctx.Done()
+	var late <-chan time.Time
 	for {
 		select {
+		case <-called: // what the person has finished by now still counts
+			called, late = nil, time.After(s.a.opt.endTime)
+		case <-late:
+			return context.Cause(s.ctx)
 		case res := <-results:
 			left--
 			if res.err == nil {
