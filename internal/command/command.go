@@ -129,6 +129,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		{"status", a.statusCmd},
 		{"token", a.tokenCmd},
 		{"exec", a.execCmd},
+		{"proxy", a.proxyCmd},
 		{"agent", a.agentCmd},
 		{"approve", a.approveCmd},
 		{"audit", a.auditCmd},

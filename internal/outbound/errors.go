@@ -99,6 +99,10 @@ func (c *Client) wantJSON(u *url.URL, r *Response) error {
 	return fail(ErrNotJSON, origin(u)+" gave an answer that cannot be used", why, "Open the address in a browser, sign in to the network if it asks, and check the issuer's address", nil)
 }
 
+// Explain gives an error of [Transport] that a request to u came to the words that Do gives its
+// own: an *Error, or the cause of ctx if that ended.
+func Explain(ctx context.Context, u *url.URL, err error) error { return explain(ctx, u, err) }
+
 // explain gives words to what net/http says.
 func explain(ctx context.Context, u *url.URL, err error) error {
 	if ue, ok := errors.AsType[*url.Error](err); ok {

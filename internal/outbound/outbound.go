@@ -50,6 +50,28 @@ type Client struct {
 // New makes a client. It fails when SSL_CERT_FILE or a proxy's URL cannot be used: going on
 // without would reach the wrong place or fail later with a worse reason.
 func New(o Options) (*Client, error) {
+	tr, err := Transport(o)
+	if err != nil {
+		return nil, err
+	}
+	tr.ResponseHeaderTimeout = 30 * time.Second
+	c := &Client{tr: tr, timeout: o.Timeout, maxBody: o.MaxBody}
+	if c.timeout <= 0 {
+		c.timeout = DefaultTimeout
+	}
+	c.timeout = min(c.timeout, 5*time.Minute)
+	if c.maxBody <= 0 {
+		c.maxBody = DefaultMaxBody
+	}
+	// Redirects are decided in GetMetadata alone.
+	c.http = &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return c, nil
+}
+
+// Transport reaches out as New's client does, by the same proxies and certificates, and leaves
+// how long an answer may take and how large it may be to the caller: for what only passes
+// requests on. Timeout and MaxBody do not count. It fails as New does.
+func Transport(o Options) (*http.Transport, error) {
 	via, err := newProxies(o.Env)
 	if err != nil {
 		return nil, err
@@ -62,29 +84,17 @@ func New(o Options) (*Client, error) {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	}
-	tr := &http.Transport{
+	return &http.Transport{
 		Proxy:                  func(r *http.Request) (*url.URL, error) { return via.choose(r.URL), nil },
 		OnProxyConnectResponse: proxyAnswered,
 		DialContext:            dial,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    10 * time.Second,
-		ResponseHeaderTimeout:  30 * time.Second,
 		IdleConnTimeout:        60 * time.Second,
 		MaxIdleConnsPerHost:    2,
 		MaxResponseHeaderBytes: 64 << 10,
-	}
-	c := &Client{tr: tr, timeout: o.Timeout, maxBody: o.MaxBody}
-	if c.timeout <= 0 {
-		c.timeout = DefaultTimeout
-	}
-	c.timeout = min(c.timeout, 5*time.Minute)
-	if c.maxBody <= 0 {
-		c.maxBody = DefaultMaxBody
-	}
-	// Redirects are decided in GetMetadata alone.
-	c.http = &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return c, nil
+	}, nil
 }
 
 // roots are the system's and, on top, those of the file: a private CA beside the public ones.

@@ -37,6 +37,7 @@ const (
 	RequestURI        Kind = "request_uri"
 	SessionCookie     Kind = "session_cookie"
 	InitialToken      Kind = "initial_access_token"
+	ProxySecret       Kind = "proxy_secret"
 	AccessToken       Kind = "access_token" // a JWT of a known issuer (RFC 9068)
 	IDToken           Kind = "id_token"     // another JWT of a known issuer
 	CallbackCode      Kind = "callback_code"
@@ -45,7 +46,7 @@ const (
 // minted is the kind of a minted secret by its own.
 var minted = map[secret.Kind]Kind{
 	secret.Refresh: RefreshToken, secret.Code: AuthorizationCode, secret.Device: DeviceCode,
-	secret.RequestURI: RequestURI, secret.Session: SessionCookie, secret.Initial: InitialToken,
+	secret.RequestURI: RequestURI, secret.Session: SessionCookie, secret.Initial: InitialToken, secret.Proxy: ProxySecret,
 }
 
 // About says what a kind of credential is worth to whoever finds it.
@@ -63,6 +64,8 @@ func (k Kind) About() string {
 		return "a browser session's cookie: whoever has it is signed in"
 	case InitialToken:
 		return "an initial access token: whoever has it registers clients"
+	case ProxySecret:
+		return "the secret of one run of keytether proxy: good on its machine, until it ends"
 	case AccessToken:
 		return "an access token: good until it expires, alone or with its key"
 	}

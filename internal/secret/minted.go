@@ -18,10 +18,11 @@ const (
 	RequestURI Kind = "ktu_" // handle inside urn:ietf:params:oauth:request_uri: (RFC 9126 §2.2)
 	Session    Kind = "kts_" // browser session cookie
 	Initial    Kind = "kti_" // initial access token of client registration (RFC 7591 §3)
+	Proxy      Kind = "ktp_" // what a tool shows to `keytether proxy` over TCP, for one run
 )
 
 // Kinds lists every kind, for those who look for secrets in text.
-func Kinds() []Kind { return []Kind{Refresh, Code, Device, RequestURI, Session, Initial} }
+func Kinds() []Kind { return []Kind{Refresh, Code, Device, RequestURI, Session, Initial, Proxy} }
 
 // RequestURIPrefix stands before a RequestURI secret on the wire (RFC 9126 §2.2).
 const RequestURIPrefix = "urn:ietf:params:oauth:request_uri:"
