@@ -40,7 +40,7 @@ func (w *world) machine(t *testing.T, place, host string) *machine {
 
 // command prepares the keytether command on this machine.
 func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
-	argv := on(m.place, m.host, append([]string{filepath.Join(m.w.bin, "keytether")}, args...)...)
+	argv := on(m.place, m.host, append([]string{filepath.Join(m.w.dir, "keytether")}, args...)...)
 	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	c.Env, c.Dir = m.home.Env, m.home.Dir
 	return c

@@ -37,10 +37,11 @@ var legs = []struct{ place, gateway, net string }{
 	{person, "203.0.113.1", "/24"}, {device, "198.51.100.1", "/24"}, {attacker, "192.0.2.1", "/25"},
 }
 
-// The environment of the second run: the names' prefix, and the programs' folder.
+// The environment of the second run: the names' prefix, and a folder, which has
+// the programs in it and which the first run takes away.
 const (
-	envPrefix   = "KEYTETHER_TEST_NETWORK"
-	envPrograms = "KEYTETHER_TEST_PROGRAMS"
+	envPrefix = "KEYTETHER_TEST_NETWORK"
+	envFolder = "KEYTETHER_TEST_FOLDER"
 )
 
 // TestMain makes the networks, runs the tests within the person's, and takes the
@@ -64,12 +65,12 @@ func outside() (code int, err error) {
 	if _, err := exec.LookPath("ip"); err != nil {
 		return 1, fmt.Errorf("these tests make network namespaces: install iproute2 (make setup does): %w", err)
 	}
-	bin, err := os.MkdirTemp("", "kt-bin")
+	dir, err := testkit.ShortDir()
 	if err != nil {
 		return 1, err
 	}
-	defer os.RemoveAll(bin)
-	_, err = testkit.Build(context.Background(), bin, "github.com/keytether/keytether/cmd/keytether", "github.com/keytether/keytether/cmd/keytether-server")
+	defer os.RemoveAll(dir)
+	_, err = testkit.Build(context.Background(), dir, "github.com/keytether/keytether/cmd/keytether", "github.com/keytether/keytether/cmd/keytether-server")
 	if err != nil {
 		return 1, err
 	}
@@ -80,7 +81,7 @@ func outside() (code int, err error) {
 	}
 	c := exec.Command("ip", append([]string{"netns", "exec", prefix + person}, os.Args...)...)
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	c.Env = append(os.Environ(), envPrefix+"="+prefix, envPrograms+"="+bin)
+	c.Env = append(os.Environ(), envPrefix+"="+prefix, envFolder+"="+dir)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	if err := c.Start(); err != nil {

@@ -69,7 +69,7 @@ func (s *sshd) command(t *testing.T, remote string, options ...string) *exec.Cmd
 // session in its environment.
 func (s *sshd) keytether(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	return s.command(t, "env "+strings.Join(s.m.home.Env, " ")+" "+filepath.Join(s.m.w.bin, "keytether")+" "+strings.Join(args, " "))
+	return s.command(t, "env "+strings.Join(s.m.home.Env, " ")+" "+filepath.Join(s.m.w.dir, "keytether")+" "+strings.Join(args, " "))
 }
 
 // TestForwarding gives a far host the use of a login without a code: the agent's
@@ -93,7 +93,7 @@ func TestForwarding(t *testing.T) {
 	far := filepath.Join(server.dir, "far.sock")
 	remote := func(args ...string) (string, int) {
 		c := server.command(t, "env -i PATH="+os.Getenv("PATH")+" HOME="+server.dir+" KEYTETHER_SOCKET="+far+" "+
-			filepath.Join(w.bin, "keytether")+" "+strings.Join(args, " "), "-R", far+":"+strings.TrimSpace(near))
+			filepath.Join(w.dir, "keytether")+" "+strings.Join(args, " "), "-R", far+":"+strings.TrimSpace(near))
 		out, code := finish(t, c)
 		if err := os.Remove(far); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(err)

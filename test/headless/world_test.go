@@ -49,13 +49,13 @@ var clients = map[string]string{
 // world is what all tests share: a server at the hub, an API in the person's
 // network that package verify guards, and whatever machines they make.
 type world struct {
-	dir, bin string
-	ca       *testkit.CA
-	caFile   string
-	server   *testkit.Process
-	guard    *verify.Verifier
-	api      *http.Server
-	client   *http.Client
+	dir    string
+	ca     *testkit.CA
+	caFile string
+	server *testkit.Process
+	guard  *verify.Verifier
+	api    *http.Server
+	client *http.Client
 
 	mu       sync.Mutex
 	machines []*machine
@@ -94,11 +94,7 @@ func get(t *testing.T) *world {
 }
 
 func newWorld() (*world, error) {
-	dir, err := testkit.ShortDir()
-	if err != nil {
-		return nil, err
-	}
-	w := &world{dir: dir, bin: os.Getenv(envPrograms)}
+	w := &world{dir: os.Getenv(envFolder)}
 	if err := w.build(); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -132,7 +128,7 @@ func (w *world) build() error {
 	if err := w.configure(keys); err != nil {
 		return err
 	}
-	argv := on(hub, "auth", filepath.Join(w.bin, "keytether-server"), "serve", "--config", filepath.Join(w.dir, "keytether.yaml"), "--log-level", "debug")
+	argv := on(hub, "auth", filepath.Join(w.dir, "keytether-server"), "serve", "--config", filepath.Join(w.dir, "keytether.yaml"), "--log-level", "debug")
 	w.server, err = testkit.StartProcess(testkit.Command{Path: "/usr/bin/env", Args: argv, Env: []string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TZ=UTC"}, Dir: w.dir})
 	if err != nil {
 		return err
@@ -209,7 +205,7 @@ func (w *world) close() error {
 	if w.server != nil {
 		errs = append(errs, w.server.Stop(ctx))
 	}
-	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
+	return errors.Join(errs...)
 }
 
 // call makes a request of the API with what the tool's agent gave for it.
