@@ -4,9 +4,12 @@ package headless
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 )
+
+var agePattern = regexp.MustCompile(`When\s+(just now|\d+ seconds? ago)`)
 
 // TestHonest plays the login that all of this is for: from their desk a person
 // works by ssh on a computer in another network, logs in there, and types the
@@ -25,8 +28,11 @@ func TestHonest(t *testing.T) {
 	login := startLogin(t, server.keytether(t, loginArgs("confirm")...))
 	contains(t, "the tool", login.shown, "this is an SSH session", issuer+"/device")
 	page := b.typeCode(strings.ToLower(strings.ReplaceAll(login.code, "-", " ")))
-	contains(t, "the page", page, "Tool", victim, "build7", "root", addresses[device], "Read reports",
+	contains(t, "the page", page, "Tool", victim, "Computer build7", "User there root", "Address "+addresses[device], "Read reports",
 		"This browser is on another network: "+addresses[person], "Did you not start this login yourself")
+	if !agePattern.MatchString(page) {
+		t.Errorf("the page does not say how long ago it was started:\n%s", page)
+	}
 	if b.buttons("Deny") != 1 {
 		t.Error("the page has no Deny")
 	}
