@@ -230,4 +230,5 @@ func TestReverse(t *testing.T) {
 	b.waitText("No tool can act for you")
 
 	contains(t, "the tool", start().end(t, 0), "Account", thief, "Issuer", issuer)
+	m.run(t, 0, "logout")
 }
