@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,9 +30,10 @@ type blob struct {
 // chip's places are always enough: those two, and one that a command needs for itself.
 type chip struct {
 	device string
+	hold   bool // as if it were managed
 	gate   *gate
 	link   *link // of whoever is inside the gate
-	closed bool  // as link
+	closed atomic.Bool
 }
 
 func newChip(device string) *chip { return &chip{device: device, gate: newGate()} }
@@ -39,6 +41,7 @@ func newChip(device string) *chip { return &chip{device: device, gate: newGate()
 // link is an open way to the chip, and what is loaded there.
 type link struct {
 	tpm   transport.TPMCloser
+	keep  bool // from one piece of work to the next; without a manager others would miss the room
 	srk   tpm2.NamedHandle
 	pub   tpm2.TPMTPublic // of the SRK
 	child tpm2.NamedHandle
@@ -49,9 +52,14 @@ type link struct {
 // busy or full, was restarted, or the machine slept, so that what was loaded is gone.
 func work[T any](ctx context.Context, c *chip, f func(*link) (T, error)) (T, error) {
 	return through(ctx, c.gate, hangs, func(ctx context.Context) (v T, err error) {
-		if c.closed {
+		if c.closed.Load() {
 			return v, errClosed
 		}
+		defer func() {
+			if c.closed.Load() {
+				c.drop() // closed meanwhile, by who could not wait
+			}
+		}()
 		for wait := 5 * time.Millisecond; ; wait *= 2 {
 			old := c.link != nil
 			v, err = try(c, f)
@@ -78,7 +86,11 @@ func try[T any](c *chip, f func(*link) (T, error)) (v T, err error) {
 			return v, err
 		}
 	}
-	return f(c.link)
+	v, err = f(c.link)
+	if err == nil && !c.link.keep && !c.hold {
+		c.drop()
+	}
+	return v, err
 }
 
 // chipError is what the chip, or the way to it, answers.
@@ -87,11 +99,11 @@ type chipError struct{ err error }
 func (e *chipError) Error() string { return e.err.Error() }
 func (e *chipError) Unwrap() error { return e.err }
 
-// close ends the way to the chip for good.
-func (c *chip) close(ctx context.Context) error {
-	_, err := through(ctx, c.gate, hangs, func(context.Context) (struct{}, error) {
+// close ends the way to the chip for good. One that hangs ends it when it comes back.
+func (c *chip) close() error {
+	c.closed.Store(true)
+	_, err := through(context.Background(), c.gate, hangs, func(context.Context) (struct{}, error) {
 		c.drop()
-		c.closed = true
 		return struct{}{}, nil
 	})
 	return err
@@ -111,15 +123,17 @@ func (c *chip) drop() {
 
 // connect opens the device and derives the SRK.
 func connect(device string) (*link, error) {
-	dev, err := openDevice(device)
+	dev, managed, err := openDevice(device)
 	if err != nil {
 		return nil, err
 	}
 	l, err := primary(dev)
 	if err != nil {
 		_ = dev.Close()
+		return nil, err
 	}
-	return l, err
+	l.keep = managed
+	return l, nil
 }
 
 func primary(dev transport.TPMCloser) (*link, error) {

@@ -4,13 +4,10 @@ package tpm
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,7 +24,7 @@ import (
 func direct(t testing.TB, socket string, f func(*link) error) {
 	t.Helper()
 	c := newChip(socket)
-	defer func() { _ = c.close(t.Context()) }()
+	defer func() { _ = c.close() }()
 	if _, err := work(t.Context(), c, func(l *link) (struct{}, error) { return struct{}{}, f(l) }); err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +33,7 @@ func direct(t testing.TB, socket string, f func(*link) error) {
 // handles counts what is loaded.
 func handles(t testing.TB, socket string, first tpm2.TPMHandle) int {
 	t.Helper()
-	dev, err := openDevice(socket)
+	dev, _, err := openDevice(socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,77 +221,6 @@ func TestSwapped(t *testing.T) {
 	}
 }
 
-// bus is a wire to the chip on which somebody listens, and may answer.
-type bus struct {
-	socket string
-	mu     sync.Mutex
-	heard  bytes.Buffer
-	answer func(command []byte) []byte // nil: the chip answers
-}
-
-func newBus(t testing.TB, chip string) *bus {
-	t.Helper()
-	b := &bus{socket: chip + ".bus"}
-	l, err := net.Listen("unix", b.socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			b.serve(c, chip)
-			c.Close()
-		}
-	}()
-	return b
-}
-
-func (b *bus) serve(c net.Conn, chip string) {
-	command := make([]byte, 4096)
-	n, err := c.Read(command)
-	if err != nil {
-		return
-	}
-	command = command[:n]
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.heard.Write(command)
-	if b.answer != nil {
-		if out := b.answer(command); out != nil {
-			_, _ = c.Write(out)
-			return
-		}
-	}
-	up, err := net.Dial("unix", chip)
-	if err != nil {
-		return
-	}
-	defer up.Close()
-	_, _ = up.Write(command)
-	out := make([]byte, 4096)
-	n, _ = up.Read(out)
-	b.heard.Write(out[:n])
-	_, _ = c.Write(out[:n])
-}
-
-// fail makes the chip answer the next n commands of that code with rc; 0 for any command.
-func (b *bus) fail(n int, code tpm2.TPMCC, rc uint32) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.answer = func(command []byte) []byte {
-		if n == 0 || code != 0 && binary.BigEndian.Uint32(command[6:]) != uint32(code) {
-			return nil
-		}
-		n--
-		out := binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMSTNoSessions))
-		return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(out, 10), rc)
-	}
-}
-
 // Invariant: TP-4
 func TestListener(t *testing.T) {
 	chip := swtpm.Start(t)
@@ -317,7 +243,7 @@ func TestListener(t *testing.T) {
 	if err != nil || len(key) != 32 {
 		t.Fatalf("%d %v", len(key), err)
 	}
-	_ = quiet.close(t.Context())
+	_ = quiet.close()
 	if bytes.Contains(heard, key) || bytes.Contains(heard, []byte(token)) {
 		t.Error("who listens at the chip's wires hears the secret")
 	}
@@ -361,20 +287,19 @@ func TestNoChip(t *testing.T) {
 	}
 	for device, word := range map[string]string{"/nonexistent/tpm": "no TPM", file: "device"} {
 		start := time.Now()
-		_, err := Open(t.Context(), Options{Device: device, Dir: filepath.Join(t.TempDir(), "state")})
+		_, err := Open(t.Context(), Options{Device: device, Folder: filepath.Join(t.TempDir(), "state")})
 		wantProblem(t, err, word)
 		if time.Since(start) > time.Second {
 			t.Errorf("%s: it took %v to say so", device, time.Since(start))
 		}
 	}
-	if _, err := Open(t.Context(), Options{Dir: "state"}); !errors.Is(err, keystore.ErrUnusable) {
-		t.Errorf("%v", err)
-	}
+	_, err = Open(t.Context(), Options{Folder: "state"})
+	wantProblem(t, err, "absolute")
 }
 
 func TestOwnerPassword(t *testing.T) {
 	chip := swtpm.Start(t)
-	dev, err := openDevice(chip.Socket)
+	dev, _, err := openDevice(chip.Socket)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func TestCrash(t *testing.T) {
 	_ = s.Close()
 	for round := range 8 {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = []string{crashEnv + "=" + o.Device + " " + o.Dir}
+		cmd.Env = []string{crashEnv + "=" + o.Device + " " + o.Folder}
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		if err != nil {
@@ -96,7 +96,7 @@ func TestCrash(t *testing.T) {
 // had loaded.
 func flush(t *testing.T, socket string) {
 	t.Helper()
-	dev, err := openDevice(socket)
+	dev, _, err := openDevice(socket)
 	if err != nil {
 		t.Fatal(err)
 	}

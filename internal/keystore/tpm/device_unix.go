@@ -14,21 +14,24 @@ import (
 
 const systemDevice = "/dev/tpmrm0"
 
-// openDevice opens the chip's device, or the socket of one in software.
-func openDevice(path string) (transport.TPMCloser, error) {
+// openDevice opens the chip's device, or the socket of one in software. A managed one keeps apart
+// what each of its users loads, and unloads it when they are gone.
+func openDevice(path string) (dev transport.TPMCloser, managed bool, err error) {
 	if path == "" {
 		if path = systemDevice; runtime.GOOS != "linux" {
-			return nil, fs.ErrNotExist
+			return nil, false, fs.ErrNotExist
 		}
 	}
 	st, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if st.Mode()&fs.ModeSocket != 0 {
-		return linuxudstpm.Open(path)
+		dev, err = linuxudstpm.Open(path)
+		return dev, false, err
 	}
-	return linuxtpm.Open(path)
+	dev, err = linuxtpm.Open(path)
+	return dev, true, err
 }
 
 // oldChip says that the system has a TPM of version 1.2. Those have no resource manager.

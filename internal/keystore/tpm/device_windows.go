@@ -7,8 +7,11 @@ import (
 
 const systemDevice = "TBS"
 
-// openDevice opens the system's chip, whatever the path.
-func openDevice(string) (transport.TPMCloser, error) { return windowstpm.Open() }
+// openDevice opens the system's chip, whatever the path. TBS manages it.
+func openDevice(string) (dev transport.TPMCloser, managed bool, err error) {
+	dev, err = windowstpm.Open()
+	return dev, true, err
+}
 
 // oldChip is for Linux: TBS says it when it is opened.
 func oldChip() bool { return false }

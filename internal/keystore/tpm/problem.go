@@ -47,6 +47,10 @@ func words(err error, file string) (why, mend string) {
 		return file + " is damaged, or was changed by something else", "Move it away and log in again"
 	case errors.Is(err, errHangs):
 		return "the TPM does not answer", elsewhere + ". If it lasts, restart the machine"
+	case errors.Is(err, errHeld):
+		return "another process does not let go of " + file, "End it: fuser " + file + ".lock"
+	case errors.Is(err, errFull):
+		return file + " would be too large", "Log out where you no longer need it"
 	case errors.Is(err, errClosed):
 		return "it was closed", ""
 	}
@@ -85,9 +89,9 @@ func chipWords(err error) (why, mend string) {
 }
 
 // unusable makes what Open gives ErrUnusable.
-func unusable(err error) error {
-	if errors.Is(err, keystore.ErrUnusable) {
+func (s *Store) unusable(err error) error {
+	if err = s.problem(err); errors.Is(err, keystore.ErrUnusable) {
 		return err
 	}
-	return &keystore.Problem{Store: kindName, Why: err.Error(), Err: err}
+	return &keystore.Problem{Store: kindName, Why: err.Error(), Mend: elsewhere, Err: err}
 }

@@ -13,6 +13,9 @@ type Sealer struct{ chip *chip }
 // NewSealer makes a sealer. The chip is reached when it is first used.
 func NewSealer(o Options) *Sealer { return &Sealer{newChip(o.Device)} }
 
+// Name tells it from other sealers.
+func (s *Sealer) Name() string { return kindName }
+
 // sealed is what Seal gives, as JSON.
 type sealed struct {
 	Version int `json:"version"`
@@ -43,6 +46,6 @@ func (s *Sealer) Unseal(ctx context.Context, raw []byte) ([]byte, error) {
 }
 
 // Close ends the way to the chip.
-func (s *Sealer) Close() error { return s.chip.close(context.Background()) }
+func (s *Sealer) Close() error { return s.chip.close() }
 
 func aboutSeal() []byte { return fmt.Appendf(nil, "keytether tpm seal %d", version) }

@@ -8,12 +8,15 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/keytether/keytether/internal/jws"
 	"github.com/keytether/keytether/internal/keystore"
 	"github.com/keytether/keytether/internal/keystore/safefile"
 )
 
-var errClosed = errors.New("tpm: the store is closed")
+var (
+	errClosed = errors.New("tpm: the store is closed")
+	errHeld   = errors.New("tpm: another process holds the file")
+	errFull   = errors.New("tpm: more than the file may hold")
+)
 
 // Store is a keystore.Store in a TPM. The work with the chip is done before the file is locked,
 // and what was made is thrown away when the file cannot be written.
@@ -28,7 +31,7 @@ var (
 )
 
 // Close ends the way to the chip. Handles that are out give ErrNoKey. What is stored stays.
-func (s *Store) Close() error { return s.chip.close(context.Background()) }
+func (s *Store) Close() error { return s.chip.close() }
 
 // ready checks names before anything else.
 func ready(ctx context.Context, names ...string) error {
@@ -54,8 +57,13 @@ func (s *Store) read() (*contents, error) {
 
 // change changes the file. What f refuses changes nothing.
 func (s *Store) change(ctx context.Context, f func(*contents) error) error {
-	unlock, err := safefile.Lock(ctx, s.path)
+	in, cancel := context.WithTimeout(ctx, hangs)
+	defer cancel()
+	unlock, err := safefile.Lock(in, s.path)
 	if err != nil {
+		if in.Err() != nil && ctx.Err() == nil {
+			return errHeld
+		}
 		return err
 	}
 	defer unlock()
@@ -69,6 +77,9 @@ func (s *Store) change(ctx context.Context, f func(*contents) error) error {
 	raw, err := c.encode()
 	if err != nil {
 		return err
+	}
+	if len(raw) > maxFile {
+		return errFull
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -241,38 +252,3 @@ func (s *Store) Import(ctx context.Context, name string, _ keystore.Key) error {
 	}
 	return fmt.Errorf("%w: the TPM takes no key that was made elsewhere", keystore.ErrUnusable)
 }
-
-// key is a handle. Whether its key is still there the file says, since another process may have
-// deleted it.
-type key struct {
-	store *Store
-	name  string
-	blob  blob
-	pub   *jws.PublicKey
-}
-
-func (k *key) Algorithm() jws.Algorithm { return jws.ES256 }
-func (k *key) KeyID() string            { return "" }
-func (k *key) Public() *jws.PublicKey   { return k.pub }
-
-// Sign signs in the chip, and takes as long as the chip and those before take.
-func (k *key) Sign(input []byte) ([]byte, error) {
-	c, err := k.store.read()
-	if err != nil {
-		return nil, k.store.problem(err)
-	}
-	if b, ok := c.Keys[k.name]; !ok || string(b.Priv) != string(k.blob.Priv) {
-		return nil, keystore.ErrNoKey
-	}
-	sig, err := k.store.chip.sign(context.Background(), k.blob, k.pub, input)
-	if errors.Is(err, errClosed) || errors.Is(err, errOther) {
-		err = errors.Join(err, keystore.ErrNoKey)
-	}
-	return sig, k.store.problem(err)
-}
-
-// String and GoString say what it is.
-func (k *key) String() string { return "proof key in the TPM" }
-
-// GoString is String.
-func (k *key) GoString() string { return k.String() }

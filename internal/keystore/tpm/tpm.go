@@ -24,7 +24,7 @@ package tpm
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"path/filepath"
 	"time"
 
@@ -47,8 +47,9 @@ type Options struct {
 	// Device is the chip: a device, or the Unix socket of a TPM in software. Empty for the
 	// system's own: /dev/tpmrm0, or TBS on Windows.
 	Device string
-	// Dir is the folder of the file, an absolute path: the user's state folder.
-	Dir string
+	// Folder holds the file: the user's state folder, an absolute path. It is made with mode
+	// 0700 if it is missing.
+	Folder string
 }
 
 // Kind is the kind of store, for a list of them.
@@ -67,13 +68,28 @@ func Kind(o Options) keystore.Kind {
 
 // Open opens the store and probes it. See keystore.Kind.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	if !filepath.IsAbs(o.Dir) {
-		return nil, fmt.Errorf("%w: tpm: %q is not an absolute path", keystore.ErrUnusable, o.Dir)
+	if !filepath.IsAbs(o.Folder) {
+		return nil, &keystore.Problem{Store: kindName, Why: "its folder is not an absolute path", Mend: "Set HOME or XDG_STATE_HOME"}
 	}
-	s := &Store{chip: newChip(o.Device), path: filepath.Join(o.Dir, FileName)}
-	if err := keystore.Probe(ctx, s); err != nil {
-		_ = s.Close()
-		return nil, unusable(err)
+	return openOn(ctx, newChip(o.Device), o.Folder)
+}
+
+func openOn(ctx context.Context, c *chip, folder string) (*Store, error) {
+	s := &Store{chip: c, path: filepath.Join(folder, FileName)}
+	probed := make(chan error, 1) // a signature heeds no ctx
+	go func() { probed <- keystore.Probe(ctx, s) }()
+	var err error
+	select {
+	case err = <-probed:
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
-	return s, nil
+	if err == nil {
+		return s, nil
+	}
+	go func() { _ = s.Close() }() // which may wait for what hangs
+	if e := ctx.Err(); e != nil {
+		err = errors.Join(errHangs, e)
+	}
+	return nil, s.unusable(err)
 }

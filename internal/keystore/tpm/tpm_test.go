@@ -12,9 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-tpm/tpm2"
+
 	"github.com/keytether/keytether/internal/jws"
 	"github.com/keytether/keytether/internal/keystore"
 	"github.com/keytether/keytether/internal/keystore/keystoretest"
+	"github.com/keytether/keytether/internal/keystore/safefile"
 	"github.com/keytether/keytether/internal/secret"
 	"github.com/keytether/keytether/internal/testkit/leak"
 	"github.com/keytether/keytether/internal/testkit/swtpm"
@@ -27,12 +30,15 @@ const (
 
 func options(t testing.TB, chip *swtpm.TPM) Options {
 	t.Helper()
-	return Options{Device: chip.Socket, Dir: filepath.Join(t.TempDir(), "state")}
+	return Options{Device: chip.Socket, Folder: filepath.Join(t.TempDir(), "state")}
 }
 
+// open opens the store and keeps things loaded, as with a device. A test has the chip for itself.
 func open(t testing.TB, o Options) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), o)
+	c := newChip(o.Device)
+	c.hold = true
+	s, err := openOn(t.Context(), c, o.Folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,6 +102,26 @@ func wantProblem(t testing.TB, err error, word string) {
 func TestStore(t *testing.T) {
 	chip := swtpm.Start(t)
 	keystoretest.Run(t, func(t *testing.T) keystore.Store { return open(t, options(t, chip)) })
+}
+
+// TestLasting has stores share a chip that keeps nobody's things apart.
+func TestLasting(t *testing.T) {
+	chip := swtpm.Start(t)
+	keystoretest.RunLasting(t, func(t *testing.T) func(*testing.T) keystore.Store {
+		o := options(t, chip)
+		return func(t *testing.T) keystore.Store {
+			t.Helper()
+			s, err := Open(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = s.Close() })
+			return s
+		}
+	})
+	if n := handles(t, chip.Socket, transient); n != 0 {
+		t.Errorf("%d objects are left", n)
+	}
 }
 
 func TestKind(t *testing.T) {
@@ -214,7 +240,7 @@ func TestNothingInTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hits, files, err := scanner.Files(o.Dir)
+	hits, files, err := scanner.Files(o.Folder)
 	if err != nil || len(hits) != 0 || files == 0 {
 		t.Errorf("%v in %d files, %v", hits, files, err)
 	}
@@ -260,6 +286,62 @@ func TestHang(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	works(t, s, "a")
+}
+
+// TestOpenInTime opens a store whose file is held, and one whose chip does not sign.
+//
+// Invariant: TP-6
+func TestOpenInTime(t *testing.T) {
+	chip := swtpm.Start(t)
+	o := options(t, chip)
+	unlock, err := safefile.Lock(t.Context(), filepath.Join(o.Folder, FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	_, err = Open(t.Context(), o)
+	wantProblem(t, err, "does not let go")
+	if d := time.Since(start); d > hangs+2*time.Second {
+		t.Errorf("it took %v", d)
+	}
+	unlock()
+
+	wire, release := newBus(t, chip.Socket), make(chan struct{})
+	wire.answer = func(command []byte) []byte {
+		if codeOf(command) == tpm2.TPMCCSign {
+			<-release
+		}
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	start = time.Now()
+	c := newChip(wire.socket)
+	c.hold = true
+	_, err = openOn(ctx, c, o.Folder)
+	wantProblem(t, err, "does not answer")
+	if d := time.Since(start); d > 2*time.Second {
+		t.Errorf("it took %v", d)
+	}
+	close(release)
+	for range 100 { // until what hung has come back, and finds the store closed
+		if handles(t, chip.Socket, transient) == 0 {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if n := handles(t, chip.Socket, transient); n != 0 {
+		t.Errorf("%d objects are left", n)
+	}
+}
+
+// TestTooMuch refuses what could be written and not read.
+func TestTooMuch(t *testing.T) {
+	chip := swtpm.Start(t)
+	s := open(t, options(t, chip))
+	login(t, s, "a")
+	wantProblem(t, s.Put(t.Context(), "b", keystore.Entry{Key: "a", Metadata: make([]byte, maxFile)}), "too large")
 	works(t, s, "a")
 }
 
