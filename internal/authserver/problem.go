@@ -54,6 +54,7 @@ func problems() []problemRow {
 		{grant.ErrProofRequired, oauth.ProofRequired},
 		{grant.ErrInactive, oauth.GrantEnded},
 		{grant.ErrNoBearer, oauth.GrantEnded},
+		{grant.ErrBound, oauth.BearerRefused},
 		{grant.ErrForeignClient, oauth.RefreshForeign},
 		{grant.ErrNoRefresh, oauth.RefreshUnknown},
 		{grant.ErrUnknownToken, oauth.RefreshUnknown},

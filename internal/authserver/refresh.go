@@ -37,6 +37,7 @@ func (s *Server) refresh(ctx context.Context, p oauth.Params, client *Client, pr
 	e := grant.Refresh{
 		Client: client.ID, Generation: handle.Generation, Presented: grant.Hash(presented.Hash()),
 		Thumbprint: proof.Thumbprint, Scope: scope, Resource: resource,
+		Unbound: p.Get(oauth.ParamTokenType) == "Bearer",
 	}
 	grantID := id.Raw(handle.Grant).String(id.Grant)
 	return retryGrant(&s.turns, grantID, func() (oauth.TokenResponse, error) {

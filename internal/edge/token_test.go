@@ -357,6 +357,42 @@ func TestBearer(t *testing.T) {
 	s.Expect(n)
 }
 
+// TestUnboundForABoundLogin: a login that is bound to a key gets an access token that is not, for a
+// tool that cannot prove one, only where client and resource both allow it; its refresh token
+// stays bound, and a refusal ends nothing.
+//
+// Invariant: DP-18g
+func TestUnboundForABoundLogin(t *testing.T) {
+	s := edgetest.NewServer(t, edgetest.Options{})
+	first := s.NewTool(edgetest.Plain)
+	first.Login()
+	tool := codeFor(s, edgetest.Plain, first.Browser)
+	tool.Key, tool.Nonce = edgetest.NewKey(t, ""), s.Auth.Nonce()
+	tool.Take(tool.PostOnce(oauth.PathToken, tool.RedeemParams()))
+	unbound := func(tool *edgetest.Tool) *edgetest.Response {
+		form := tool.RefreshParams()
+		form.Set(oauth.ParamTokenType, "Bearer")
+		return tool.Post(oauth.PathToken, form)
+	}
+	tool.Take(unbound(tool))
+	if tool.Token.TokenType != "Bearer" {
+		t.Errorf("token_type %s", tool.Token.TokenType)
+	}
+	key := tool.Key
+	tool.Key = nil
+	refused(t, tool.Post(oauth.PathToken, tool.RefreshParams()), oauth.ProofRequired)
+	tool.Key = key
+	tool.Take(tool.Post(oauth.PathToken, tool.RefreshParams()))
+	if tool.Token.TokenType != "DPoP" {
+		t.Errorf("token_type %s when nobody asks for another", tool.Token.TokenType)
+	}
+
+	strict := s.NewTool(edgetest.Handshake)
+	strict.Login()
+	refused(t, unbound(strict), oauth.BearerRefused)
+	strict.Take(strict.Post(oauth.PathToken, strict.RefreshParams()))
+}
+
 // TestClientChallenge looks at the challenge of invalid_client (RFC 6749 §5.2).
 func TestClientChallenge(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})

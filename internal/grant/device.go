@@ -302,7 +302,7 @@ func (s Device) redeem(e Collect, env Env) (Device, []Effect, error) {
 	created := Record{g.record(event.GrantCreated, env)}
 	created.Request, created.Until = s.ID, g.EndsAt
 	created.Scope = strings.Join(g.Scope, " ")
-	g, issued := g.issue(g.Scope, env)
+	g, issued := g.issue(g.Scope, g.Thumbprint, env)
 	return s, append([]Effect{redeemed, NewGrant{g}, created}, issued...), nil
 }
 

@@ -68,6 +68,7 @@ type Refresh struct {
 	Scope      []string // asked for; nil means the grant's
 	Resource   string   // asked for; empty means the grant's
 	Bearer     bool     // client and resource both still allow a token without a key
+	Unbound    bool     // an access token without a key is asked for; the refresh token stays bound
 	// Successor is the hash of the presented token's successor under
 	// Env.Random.Salt; Repeat the same under the state's own salt.
 	Successor Hash
@@ -173,6 +174,8 @@ func stepRefresh(g Grant, e Refresh, env Env) (Grant, []Effect, error) {
 		return g, nil, ErrProofRequired
 	case g.Thumbprint != "" && e.Thumbprint != g.Thumbprint:
 		return g.steal(event.ReasonWrongKey, ErrWrongKey, env)
+	case e.Unbound && !e.Bearer:
+		return g, nil, ErrBound
 	}
 	switch age := g.Generation - e.Generation; {
 	case age == 0:
@@ -216,7 +219,7 @@ func (g Grant) rotate(e Refresh, env Env) (Grant, []Effect, error) {
 	next.Generation++
 	next.Previous, next.Current, next.Salt = g.Current, e.Successor, env.Random.Salt
 	next.RotatedAt = env.Now
-	next, effects := next.issue(scope, env)
+	next, effects := next.issue(scope, e.key(g), env)
 	return next, effects, nil
 }
 
@@ -230,7 +233,7 @@ func (g Grant) repeat(e Refresh, env Env) (Grant, []Effect, error) {
 	if err != nil {
 		return g, nil, err
 	}
-	g, effects := g.issue(scope, env)
+	g, effects := g.issue(scope, e.key(g), env)
 	return g, append(effects, Record{g.record(event.RefreshRepeated, env)}), nil
 }
 
@@ -252,7 +255,7 @@ func stepReissue(g Grant, e Reissue, env Env) (Grant, []Effect, error) {
 	case g.Generation != 0:
 		return g, nil, ErrSuperseded
 	}
-	g, effects := g.issue(g.Scope, env)
+	g, effects := g.issue(g.Scope, g.Thumbprint, env)
 	return g, effects, nil
 }
 
@@ -268,9 +271,17 @@ func stepRevokeToken(g Grant, e RevokeToken, env Env) (Grant, []Effect, error) {
 	return g, []Effect{Record{r}, RevokedToken{Grant: g.ID, JTI: e.JTI, Resource: g.Resource, Until: e.Until}}, nil
 }
 
-// issue allows one access token and records it. The grant's own end bounds the
-// token's.
-func (g Grant) issue(scope []string, env Env) (Grant, []Effect) {
+// key is the thumbprint that the access token is bound to.
+func (e Refresh) key(g Grant) string {
+	if e.Unbound {
+		return ""
+	}
+	return g.Thumbprint
+}
+
+// issue allows one access token, bound to a key or to none, and records it. The
+// grant's own end bounds the token's.
+func (g Grant) issue(scope []string, thumbprint string, env Env) (Grant, []Effect) {
 	until := env.Now.Add(g.Lifetimes.Access)
 	if until.After(g.EndsAt) {
 		until = g.EndsAt
@@ -278,13 +289,14 @@ func (g Grant) issue(scope []string, env Env) (Grant, []Effect) {
 	t := AccessToken{
 		JTI: id.New(id.TokenID, env.Now, env.Random.Token), Grant: g.ID,
 		Subject: g.Subject, Client: g.Client, Scope: scope, Resource: g.Resource,
-		Thumbprint: g.Thumbprint, AuthTime: g.AuthTime, ACR: g.ACR,
+		Thumbprint: thumbprint, AuthTime: g.AuthTime, ACR: g.ACR,
 		IssuedAt: env.Now, ExpiresAt: until,
 	}
 	if until.After(g.AccessUntil) {
 		g.AccessUntil = until
 	}
 	r := g.record(event.TokenIssued, env)
+	r.Thumbprint = thumbprint
 	r.JTI, r.Until, r.Scope, r.Resource = t.JTI, until, strings.Join(scope, " "), g.Resource
 	return g, []Effect{Record{r}, IssueToken{t}}
 }

@@ -126,6 +126,7 @@ var (
 	ErrCodeReused     = errors.New("grant: the code was already used")
 	ErrProofRequired  = errors.New("grant: a proof is required")
 	ErrNoBearer       = errors.New("grant: bound to no key, and that is not allowed any more")
+	ErrBound          = errors.New("grant: a token bound to no key is not allowed here")
 	ErrPending        = errors.New("grant: the person has not decided yet")
 	ErrDenied         = errors.New("grant: the person denied it")
 	ErrInactive       = errors.New("grant: not active")

@@ -21,6 +21,8 @@ type history struct {
 	begun  bool // a grant exists
 	drawn  byte
 	tokens []handed // every refresh token that was handed out
+
+	bearer, unbound bool // what the next refresh is allowed and asks for
 }
 
 // handed is a refresh token as its holder knows it.
@@ -125,6 +127,7 @@ func (w *history) drawRequestEvent() RequestEvent {
 
 func (w *history) drawGrantEvent() GrantEvent {
 	t := w.t
+	w.bearer, w.unbound = rapid.Bool().Draw(t, "bearer"), rapid.IntRange(0, 4).Draw(t, "unbound") == 0
 	if n := rapid.IntRange(0, 40).Draw(t, "event"); n < 5 {
 		return []GrantEvent{
 			Revoke{Reason: "person"},
@@ -146,7 +149,7 @@ func (w *history) drawGrantEvent() GrantEvent {
 
 func (w *history) refreshEvent(p handed, key, client string, scope []string) Refresh {
 	return Refresh{
-		Client: client, Generation: p.gen, Presented: p.hash, Thumbprint: key, Scope: scope,
+		Bearer: w.bearer, Unbound: w.unbound, Client: client, Generation: p.gen, Presented: p.hash, Thumbprint: key, Scope: scope,
 		Successor: token(p.gen+1, w.env.Random.Salt), Repeat: token(p.gen+1, w.grant.Salt),
 	}
 }
@@ -227,7 +230,7 @@ func (w *history) issued(effects []Effect, err error) {
 			w.t.Fatalf("scope %v of grant %v of request %v", tok.Scope, w.grant.Scope, w.req.Scope)
 		case tok.ExpiresAt.After(w.grant.EndsAt) || tok.ExpiresAt.After(w.env.Now.Add(AccessTokenLife)):
 			w.t.Fatalf("a token until %v", tok.ExpiresAt)
-		case tok.Thumbprint != w.grant.Thumbprint || tok.Resource != w.req.Resource:
+		case tok.Thumbprint != w.grant.Thumbprint && !(tok.Thumbprint == "" && w.bearer && w.unbound) || tok.Resource != w.req.Resource:
 			w.t.Fatal("a token for another key or resource")
 		case w.grant.AccessUntil.Before(tok.ExpiresAt):
 			w.t.Fatal("the grant does not know how long its tokens live")

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write what happens into the scenarios; 
 // with the time that passes before it; behind "=>" stand the state afterwards,
 // the answer, and what is recorded. A line that begins with # is for the reader.
 //
-// Invariant: CF-3c, CF-4a, CF-4b, CF-6, DP-18c, DP-18d, DP-18e, GR-2, GR-3, HS-3, HS-5, HS-6, TK-19b
+// Invariant: CF-3c, CF-4a, CF-4b, CF-6, DP-18c, DP-18d, DP-18e, DP-18g, GR-2, GR-3, HS-3, HS-5, HS-6, TK-19b
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -200,7 +200,7 @@ func (w *world) refresh(t *testing.T, get func(k, def string) string) string {
 	}
 	e := Refresh{
 		Client: get("client", "cli"), Generation: gen, Presented: presented, Thumbprint: get("key", "K"),
-		Bearer: get("bearer", "yes") == "yes", Resource: get("resource", ""), Successor: token(gen+1, w.env.Random.Salt), Repeat: token(gen+1, w.grant.Salt),
+		Unbound: get("unbound", "no") == "yes", Bearer: get("bearer", "yes") == "yes", Resource: get("resource", ""), Successor: token(gen+1, w.env.Random.Salt), Repeat: token(gen+1, w.grant.Salt),
 	}
 	if s := get("scope", ""); s != "" {
 		e.Scope = strings.Split(s, ",")
@@ -275,6 +275,9 @@ func say(state string, effects []Effect, err error) string {
 		case Collected:
 			out = append(out, "AGAIN")
 		case IssueToken:
+			if e.Token.Thumbprint == "" {
+				out = append(out, "UNBOUND")
+			}
 			out = append(out, "TOKEN["+strings.Join(e.Token.Scope, ",")+"]")
 		}
 	}
@@ -287,7 +290,7 @@ func answerName(err error) string {
 		"OTHER-BROWSER": ErrForeignSession, "SCOPE": ErrScope, "RESOURCE": ErrResource, "HANDSHAKE-FIRST": ErrHandshake,
 		"NO-HANDSHAKE": ErrNoHandshake, "LATE": ErrHandshakeLate, "WRONG-ANSWER": ErrHandshakeWrong, "HAS-CODE": ErrCodeIssued,
 		"OTHER-CLIENT": ErrCodeForeign, "REDIRECT": ErrCodeRedirect, "VERIFIER": ErrCodeVerifier, "CODE-KEY": ErrCodeKey,
-		"CODE-REUSED": ErrCodeReused, "NO-PROOF": ErrProofRequired, "INACTIVE": ErrInactive, "NO-BEARER": ErrNoBearer, "FOREIGN-CLIENT": ErrForeignClient,
+		"CODE-REUSED": ErrCodeReused, "NO-PROOF": ErrProofRequired, "INACTIVE": ErrInactive, "NO-BEARER": ErrNoBearer, "BOUND": ErrBound, "FOREIGN-CLIENT": ErrForeignClient,
 		"NO-REFRESH": ErrNoRefresh, "SUPERSEDED": ErrSuperseded, "REUSED": ErrReused, "WRONG-KEY": ErrWrongKey, "UNKNOWN": ErrUnknownToken,
 	} {
 		if errors.Is(err, e) {

@@ -123,8 +123,7 @@ func shown(r *http.Request) secret.Value {
 
 // rewrite leads a request to the resource, without what the tool said about who it is.
 func (p *proxy) rewrite(r *httputil.ProxyRequest) {
-	r.SetURL(p.o.Resource)
-	r.Out.Host = "" // the resource's own
+	r.SetURL(p.o.Resource) // and the resource's own Host
 	for _, h := range []string{"Authorization", "Dpop", "Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-User", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		r.Out.Header.Del(h)
 	}

@@ -68,6 +68,7 @@ var catalogue = [...]Problem{
 	{GrantEnded, "invalid_grant", 400, exitNoLogin, "The grant was revoked", "Log in again"},
 	{GrantExpired, "invalid_grant", 400, exitNoLogin, "The grant has expired", "Log in again"},
 	{ProofRequired, "invalid_dpop_proof", 400, exitFailed, "A DPoP proof is required", "Send one (RFC 9449)"},
+	{BearerRefused, "unauthorized_client", 400, exitDenied, "A token that is bound to no key is not allowed for this client and resource", "Use a tool that proves its key, or ask the administrator of the server"},
 	{ProofInvalid, "invalid_dpop_proof", 400, exitFailed, "The DPoP proof is not valid", "Check key, method, URL and time"},
 	{ProofReplayed, "invalid_dpop_proof", 400, exitFailed, "The DPoP proof was seen before", "Make a new one for each request"},
 	{NonceRequired, "use_dpop_nonce", 400, exitFailed, "The DPoP proof needs the server's nonce", "Repeat with the nonce of the DPoP-Nonce header"},

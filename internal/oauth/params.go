@@ -22,6 +22,11 @@ const (
 	challengeLen = 43 // base64url of a SHA-256
 )
 
+// ParamTokenType is ours: with the value Bearer a client whose refresh token is
+// bound asks for an access token that is not, for a tool that cannot prove a key.
+// RFC 9449 §5 lets the server choose; ours gives one where the config allows it.
+const ParamTokenType = "keytether_token_type"
+
 // Params are the parameters of a request. Each stands at most once but
 // `resource` (RFC 8707 §2 allows several). An empty value counts as absent
 // (RFC 6749 §3.1).

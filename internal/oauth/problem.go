@@ -61,6 +61,7 @@ const (
 	GrantEnded             Code = "grant_ended"
 	GrantExpired           Code = "grant_expired"
 	ProofRequired          Code = "proof_required"
+	BearerRefused          Code = "bearer_refused"
 	ProofInvalid           Code = "proof_invalid"
 	ProofReplayed          Code = "proof_replayed"
 	NonceRequired          Code = "nonce_required"
