@@ -22,7 +22,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr, nil))
+	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr, hooks{started: func(oauth.DeviceResponse) {}, rest: rest}))
 }
 
 // Bounds of the flags.
@@ -39,8 +39,13 @@ type options struct {
 	count                                     int64
 	time                                      time.Duration
 	dpop, par, codes, json                    bool
-	// started hears of every device authorization; nil: nobody does.
-	started func(context.Context, oauth.DeviceResponse)
+	hooks
+}
+
+// hooks are what a test takes part by.
+type hooks struct {
+	started func(oauth.DeviceResponse)                // hears of every device authorization
+	rest    func(context.Context, time.Duration) bool // lets time pass, and says whether there is more
 }
 
 var errUsage = errors.New("wrong usage")
@@ -55,7 +60,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.resource, "resource", "", "resource `URL` to ask for (RFC 8707); empty: none")
 	f.StringVar(&o.redirect, "redirect", "http://127.0.0.1:1/callback", "redirect `URI` of pushed requests")
 	f.IntVar(&o.tools, "tools", 16, "how many tools there are at once")
-	f.Int64Var(&o.count, "count", 100_000, "the most requests in all")
+	f.Int64Var(&o.count, "count", 100_000, "the most requests in all, without those that are repeated for a nonce")
 	f.DurationVar(&o.time, "time", 30*time.Second, "the longest that it takes")
 	f.IntVar(&o.refreshes, "refreshes", 10, "how often each login is refreshed, one after the other")
 	f.BoolVar(&o.dpop, "dpop", false, "with proofs (RFC 9449), a key for each tool")
@@ -77,12 +82,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 }
 
 // command runs the whole and gives the exit code: 1 failed, 2 wrong usage.
-func command(ctx context.Context, args []string, stdout, stderr io.Writer, started func(context.Context, oauth.DeviceResponse)) int {
+func command(ctx context.Context, args []string, stdout, stderr io.Writer, h hooks) int {
 	o, err := parse(args, stderr)
 	if err == nil {
-		o.started = started
+		o.hooks = h
 		if o.codes {
-			o.started = func(_ context.Context, d oauth.DeviceResponse) {
+			o.started = func(d oauth.DeviceResponse) {
 				fmt.Fprintf(stderr, "%s %s\n", d.UserCode, d.VerificationURI)
 			}
 		}

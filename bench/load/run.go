@@ -32,6 +32,14 @@ func run(ctx context.Context, o options) (report, error) {
 	if m.DeviceAuthorizationEndpoint == "" || m.TokenEndpoint == "" || o.par && m.PAREndpoint == "" {
 		return report{}, errors.New("the server's metadata name no endpoint for what was asked")
 	}
+	for _, endpoint := range []string{m.DeviceAuthorizationEndpoint, m.TokenEndpoint, m.PAREndpoint} {
+		if endpoint == "" {
+			continue
+		}
+		if err := onLoopback(ctx, endpoint); err != nil {
+			return report{}, err
+		}
+	}
 	c := &counts{left: o.count, done: map[string]*samples{}}
 	end, cancel := context.WithTimeout(ctx, o.time)
 	defer cancel()
@@ -84,7 +92,7 @@ func (t *tool) play(ctx context.Context) {
 		if errors.Is(err, errEnough) {
 			return
 		}
-		if err != nil && !rest(ctx, afterRefusal) {
+		if err != nil && !t.o.rest(ctx, afterRefusal) {
 			return
 		}
 	}
@@ -132,14 +140,12 @@ func (t *tool) login(ctx context.Context) (string, error) {
 	if err := t.send(ctx, "device_authorization", m.DeviceAuthorizationEndpoint, t.asked(), &d); err != nil {
 		return "", err
 	}
-	if t.o.started != nil {
-		t.o.started(ctx, d)
-	}
+	t.o.started(d)
 	interval := 5 * time.Second // RFC 8628 §3.2: where none is given
 	if d.Interval > 0 {
 		interval = time.Duration(d.Interval) * time.Second
 	}
-	for rest(ctx, interval) {
+	for t.o.rest(ctx, interval) {
 		var out oauth.TokenResponse
 		err := t.send(ctx, "poll", m.TokenEndpoint, url.Values{"grant_type": {oauth.GrantDeviceCode}, "device_code": {d.DeviceCode}}, &out)
 		switch {

@@ -39,18 +39,24 @@ const (
 
 type pollShard struct {
 	mu      sync.Mutex
-	byCode  map[grant.Hash]polled
-	most    int                          // that byCode held since it was made
-	waiters map[grant.Hash]chan struct{} // one a code; closed at the decision
+	byCode  map[codeKey]polled
+	most    int                       // that byCode held since it was made
+	waiters map[codeKey]chan struct{} // one a code; closed at the decision
 }
+
+// codeKey stands for a device code in memory: half of its SHA-256. The store, which
+// gives the tokens, knows the whole.
+type codeKey [16]byte
+
+func keyOf(h grant.Hash) codeKey { return codeKey(h[:16]) }
 
 // newPolls begins with so many pending, none of which lives longer than a device
 // authorization from now.
 func newPolls(before int, now time.Time) *polls {
 	p := &polls{before: int64(before), beforeUntil: now.Add(grant.DeviceCodeLife), clients: names{byName: make(map[string]uint32)}}
 	for i := range p.shards {
-		p.shards[i].byCode = make(map[grant.Hash]polled)
-		p.shards[i].waiters = make(map[grant.Hash]chan struct{})
+		p.shards[i].byCode = make(map[codeKey]polled)
+		p.shards[i].waiters = make(map[codeKey]chan struct{})
 	}
 	return p
 }
@@ -64,7 +70,7 @@ func (p *polls) begin(d grant.Device) polled {
 	sh := p.shard(d.CodeHash)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	k, ok := sh.byCode[d.CodeHash]
+	k, ok := sh.byCode[keyOf(d.CodeHash)]
 	if !ok {
 		k.setPace(grant.Pace{Interval: d.Interval})
 	} else if k.pending {
@@ -72,13 +78,13 @@ func (p *polls) begin(d grant.Device) polled {
 	}
 	k.client, k.deadline, k.pending = client, d.Deadline().UnixNano(), d.Status == grant.Pending
 	k.bind(d.Thumbprint)
-	sh.byCode[d.CodeHash] = k
+	sh.byCode[keyOf(d.CodeHash)] = k
 	sh.most = max(sh.most, len(sh.byCode))
 	if k.pending {
 		p.live.Add(1)
-	} else if w := sh.waiters[d.CodeHash]; w != nil {
+	} else if w := sh.waiters[keyOf(d.CodeHash)]; w != nil {
 		close(w)
-		delete(sh.waiters, d.CodeHash)
+		delete(sh.waiters, keyOf(d.CodeHash))
 	}
 	return k
 }
@@ -113,7 +119,7 @@ func (sh *pollShard) sweep(now time.Time) (over int64) {
 		}
 	}
 	if n := len(sh.byCode); n < sh.most/4 { // a map gives no room back by itself
-		left := make(map[grant.Hash]polled, n)
+		left := make(map[codeKey]polled, n)
 		maps.Copy(left, sh.byCode)
 		sh.byCode, sh.most = left, n
 	}
@@ -135,7 +141,7 @@ func (p *polls) known(h grant.Hash) (polled, bool) {
 	sh := p.shard(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	k, ok := sh.byCode[h]
+	k, ok := sh.byCode[keyOf(h)]
 	return k, ok
 }
 
@@ -144,13 +150,13 @@ func (p *polls) judge(h grant.Hash, now time.Time) grant.PollAnswer {
 	sh := p.shard(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	k, ok := sh.byCode[h]
+	k, ok := sh.byCode[keyOf(h)]
 	if !ok {
 		return grant.PollAccepted
 	}
 	next, a := k.pace().Poll(now)
 	k.setPace(next)
-	sh.byCode[h] = k
+	sh.byCode[keyOf(h)] = k
 	return a
 }
 
@@ -181,11 +187,11 @@ func (p *polls) wait(ctx context.Context, release <-chan struct{}, h grant.Hash,
 	sh := p.shard(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.waiters[h] == w {
-		delete(sh.waiters, h)
-		if k, ok := sh.byCode[h]; ok && full {
+	if sh.waiters[keyOf(h)] == w {
+		delete(sh.waiters, keyOf(h))
+		if k, ok := sh.byCode[keyOf(h)]; ok && full {
 			k.last = 0
-			sh.byCode[h] = k
+			sh.byCode[keyOf(h)] = k
 		}
 	}
 }
@@ -196,14 +202,14 @@ func (p *polls) register(h grant.Hash) (w chan struct{}, decided bool) {
 	sh := p.shard(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if !sh.byCode[h].pending {
+	if !sh.byCode[keyOf(h)].pending {
 		return nil, true
 	}
-	if old := sh.waiters[h]; old != nil {
+	if old := sh.waiters[keyOf(h)]; old != nil {
 		close(old)
 	}
 	w = make(chan struct{})
-	sh.waiters[h] = w
+	sh.waiters[keyOf(h)] = w
 	return w, false
 }
 

@@ -48,7 +48,7 @@ func TestPollsAreSmall(t *testing.T) {
 	}
 	each := float64(heap()-before) / n
 	t.Logf("%.0f bytes each; a million take %.0f MB", each, each)
-	if each > 160 {
+	if each > 140 {
 		t.Errorf("%.0f bytes each", each)
 	}
 	if size := unsafe.Sizeof(polled{}); size > 64 {
@@ -64,7 +64,7 @@ func TestPollsAreSmall(t *testing.T) {
 		p.begin(d)
 	}
 	p.outstanding(later)
-	if left := float64(heap()) - float64(before); left > n*160/10 {
+	if left := float64(heap()) - float64(before); left > n*140/10 {
 		t.Errorf("%.0f bytes are left of what has ended", left)
 	}
 	runtime.KeepAlive(p)

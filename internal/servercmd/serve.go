@@ -194,6 +194,9 @@ func (in *instance) housekeeping(ctx context.Context, o *options, hup <-chan os.
 	defer prune.Stop()
 	keys := time.NewTicker(signer.ReloadEvery)
 	defer keys.Stop()
+	collect := time.NewTicker(collectEvery)
+	defer collect.Stop()
+	var c collector
 	for {
 		select {
 		case <-ctx.Done():
@@ -201,6 +204,8 @@ func (in *instance) housekeeping(ctx context.Context, o *options, hup <-chan os.
 		case <-hup:
 			in.report("reading the keys again", in.reloadKeys(ctx))
 			in.report("reading the config again", in.reload(ctx, o))
+		case <-collect.C:
+			c.adapt()
 		case <-keys.C:
 			in.report("reading the keys again", in.reloadKeys(ctx))
 		case <-prune.C:
