@@ -90,7 +90,7 @@ func tokenRequests(ctx context.Context, bin string) ([]Row, error) {
 	wg.Wait()
 	work := fmt.Sprintf("token requests for a device login, Allow after %.0f s, ", slowPerson.Seconds())
 	return []Row{
-		{Work: work + "waiting", Value: with, Unit: "requests", Must: 3, Stretch: 3},
+		{Work: work + "waiting", Value: with, Unit: "requests", Must: 3, Stretch: 2},
 		{Work: work + "a server that does not wait", Value: without, Unit: "requests", Ratio: without / with, Floor: "that with waiting"},
 	}, errors.Join(errs[:]...)
 }
