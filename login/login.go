@@ -132,7 +132,12 @@ type Account struct {
 	ExpiresAt time.Time // end of the whole login, UTC; zero if the server does not say
 }
 
-func account(w agentwire.Whoami) Account { return Account(w) }
+func account(w agentwire.Whoami) Account {
+	return Account{
+		Profile: w.Profile, Issuer: w.Issuer, Subject: w.Subject, Username: w.Username, ClientID: w.ClientID,
+		GrantID: w.GrantID, Scope: w.Scope, Resource: w.Resource, Flow: w.Flow, ExpiresAt: w.ExpiresAt,
+	}
+}
 
 // Whoami asks whose login this is. Errors: ErrNotLoggedIn, ErrAgent.
 func (c *Client) Whoami(ctx context.Context) (Account, error) {

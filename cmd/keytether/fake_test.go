@@ -84,7 +84,8 @@ func whoami(kind, profile string) agentwire.Whoami {
 		profile = agentwire.DefaultProfile
 	}
 	w := agentwire.Whoami{
-		Profile: profile, Issuer: "https://auth.example.test", Subject: "acc_1", Username: "person@example.test",
+		ClientRegistered: kind == "foreign",
+		Profile:          profile, Issuer: "https://auth.example.test", Subject: "acc_1", Username: "person@example.test",
 		ClientID: "keytether", GrantID: "grt_1", Scope: "read write", Resource: "https://api.example.test",
 		Flow: agentwire.FlowBrowser, ExpiresAt: fakeEnds,
 	}
@@ -119,7 +120,7 @@ func (f *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Agent: agentwire.AgentStatus{Version: fakeVersion()},
 			Profiles: []agentwire.ProfileStatus{
 				{Whoami: whoami(kind, ""), AccessTokenExpiresAt: fakeEnds, TokenType: "DPoP", KeyStore: "memory"},
-				{Whoami: whoami(kind, "work"), KeyStore: "memory", LastError: agentwire.NewError(agentwire.Unreachable, "not renewed", "no route", "", nil)},
+				{Whoami: whoami(kind, "work"), KeyStore: "memory", LastError: agentwire.NewError(agentwire.Unreachable, "not renewed", "no route", "", nil), Missing: fakeMissing(kind)},
 			},
 		})
 	case agentwire.PathWhoami:
@@ -141,6 +142,8 @@ func (f *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		switch kind {
 		case "unrevoked":
 			res.Revoked, res.Warning = false, "the server does not answer; the grant lives on until it expires"
+		case "foreign":
+			res.Revoked, res.NoRevocation, res.Warning = false, true, "its server has no revocation endpoint"
 		case "nobody":
 			res.Profiles = []string{}
 		}
@@ -159,6 +162,14 @@ func (f *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		_ = agentwire.WriteError(w, agentwire.NewError(agentwire.Unsupported, "not here", "", "", nil))
 	}
+}
+
+// fakeMissing has a word of a newer agent in it.
+func fakeMissing(kind string) []string {
+	if kind != "foreign" {
+		return nil
+	}
+	return []string{agentwire.LackDPoP, "newer", agentwire.LackRevocation}
 }
 
 func fakeVersion() agentwire.Version {

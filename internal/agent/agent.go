@@ -199,6 +199,7 @@ type agent struct {
 	ended    map[string]*agentwire.Error // why a profile is not there any more
 	forwards map[string]*forward         // by remote host
 	holds    int                         // logins begun so far, for names in the store
+	clients  map[string]string           // registered at servers, by a login's entry in the store
 	attempts map[string]*attempt         // logins in progress, by their name on the wire
 	logins   int
 	stopping bool
@@ -210,7 +211,7 @@ func newAgent(ctx context.Context, o Options) *agent {
 	a := &agent{
 		opt: o, log: o.Log, started: o.Clock(), lastUse: o.Clock(),
 		profiles: map[string]*profile{}, ended: map[string]*agentwire.Error{}, forwards: map[string]*forward{},
-		attempts: map[string]*attempt{},
+		attempts: map[string]*attempt{}, clients: map[string]string{},
 	}
 	a.ctx, a.end = context.WithCancelCause(ctx)
 	return a

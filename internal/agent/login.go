@@ -33,6 +33,9 @@ func (a *agent) login(w http.ResponseWriter, r *http.Request) {
 	a.logCall(r, nil)
 	ev := agentwire.NewEventWriter(w)
 	err = s.stream(ev)
+	if s.forgotten(err) {
+		err = agentwire.NewError(agentwire.Failed, couldNot, "the server has forgotten that this program registered there", "Run `keytether login` again; it registers anew", err)
+	}
 	a.used()
 	s.finish() // before the last event: who reads it finds things as it says
 	if err != nil {
@@ -53,6 +56,7 @@ type attempt struct {
 	auto   bool   // the flow was the agent's to choose
 	reason string // of the choice
 	client *oauthclient.Client
+	reg    registration
 	ctx    context.Context
 	cancel context.CancelFunc
 	ways   []*way
@@ -104,7 +108,7 @@ func (a *agent) beginLogin(r *http.Request) (_ *attempt, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, s.begin()
+	return s, s.beginAs()
 }
 
 // fillIn takes from the caller's environment what the request leaves open.
@@ -118,7 +122,9 @@ func (s *attempt) fillIn(facts agentwire.Facts) error {
 		}
 	}
 	first(&q.Issuer, q.Env["KEYTETHER_ISSUER"])
-	first(&q.ClientID, q.Env["KEYTETHER_CLIENT"], "keytether")
+	first(&q.ClientID, q.Env["KEYTETHER_CLIENT"])
+	s.reg.named = q.ClientID != ""
+	first(&q.ClientID, "keytether")
 	first(&q.Profile, q.Env["KEYTETHER_PROFILE"], agentwire.DefaultProfile)
 	first(&q.Facts.Host, facts.Host)
 	first(&q.Facts.OSUser, facts.OSUser)
@@ -219,6 +225,7 @@ func (a *agent) install(s *attempt, flow string, g oauthclient.Grant) (agentwire
 	who := agentwire.Whoami{
 		Profile: s.name, Issuer: s.req.Issuer, Subject: g.Subject, Username: g.Email, ClientID: s.req.ClientID,
 		GrantID: g.GrantID, Scope: g.Scope, Resource: g.Resource, Flow: flow,
+		ClientRegistered: s.reg.made,
 	}
 	if !g.GrantExpires.IsZero() {
 		who.ExpiresAt = agentwire.Moment(g.GrantExpires)
@@ -230,6 +237,7 @@ func (a *agent) install(s *attempt, flow string, g oauthclient.Grant) (agentwire
 	refresh := g.Refresh
 	g.Refresh = secret.Value{} // the store alone has it
 	p := newProfile(s.slot, s.key, s.client, who, g.Tokens)
+	p.unrenewable = refresh.IsZero()
 
 	a.mu.Lock()
 	var old *leaver

@@ -2,11 +2,13 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/oauthclient"
 	"github.com/keytether/keytether/internal/secret"
 )
 
@@ -40,14 +42,21 @@ func (a *agent) logout(r *http.Request) (any, error) {
 	failures := make([]error, len(leave))
 	a.eachAtOnce(leave, func(i int, l leaver) { failures[i] = a.leave(ctx, l) })
 	var warnings []string
+	unrevocable := 0
 	for i, l := range leave {
 		name := l.p.whoami().Profile
 		out.Profiles = append(out.Profiles, name)
 		if err := failures[i]; err != nil {
 			out.Revoked = false
+			if errors.Is(err, oauthclient.ErrNoRevocation) {
+				unrevocable++
+				warnings = append(warnings, "profile "+name+" was forgotten here alone: its server has no revocation endpoint, and what it gave stays good there until it ends")
+				continue
+			}
 			warnings = append(warnings, "profile "+name+" was not revoked at its server ("+wireError(err, "").Why+"); its grant lives on there until it expires, without its key")
 		}
 	}
+	out.NoRevocation = unrevocable > 0 && unrevocable == len(warnings)
 	slices.Sort(out.Profiles)
 	slices.Sort(warnings)
 	out.Warning = strings.Join(warnings, ". ")

@@ -33,15 +33,20 @@ type profile struct {
 	notYet  time.Time                     // no renewal behind a caller's back before
 	renewed time.Time
 	notices []agentwire.Notice
-	failed  *agentwire.Error // of the last renewal
-	gone    bool
-	orphan  secret.Value // a refresh token that came when the login was already gone
+
+	kind        string // of the last access token: TypeDPoP or TypeBearer
+	unrotated   bool   // the last refresh gave no new refresh token
+	unrenewable bool   // the login gave none
+
+	failed *agentwire.Error // of the last renewal
+	gone   bool
+	orphan secret.Value // a refresh token that came when the login was already gone
 }
 
 func newProfile(slot, key string, c *oauthclient.Client, who agentwire.Whoami, t oauthclient.Tokens) *profile {
 	return &profile{
 		slot: slot, key: key, client: c, who: who,
-		tokens: map[string]oauthclient.Tokens{"": t}, flights: map[string]*flight{},
+		tokens: map[string]oauthclient.Tokens{"": t}, flights: map[string]*flight{}, kind: t.Type,
 	}
 }
 
@@ -80,6 +85,7 @@ func (p *profile) status(now time.Time, store string) agentwire.ProfileStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := agentwire.ProfileStatus{Whoami: p.who, KeyStore: store, JKT: p.client.Thumbprint(), LastError: p.failed, Notices: slices.Clone(p.notices)}
+	s.Missing = p.missing()
 	if t, ok := p.tokens[""]; ok && oauthclient.Left(t.ExpiresAt, now) > 0 {
 		s.AccessTokenExpiresAt, s.TokenType = agentwire.Moment(t.ExpiresAt), t.Type
 	}

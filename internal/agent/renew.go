@@ -211,6 +211,7 @@ func (p *profile) learn(scope string, t *oauthclient.Tokens) {
 		t.Resource = p.who.Resource
 	}
 	p.notify(t.Notices)
+	p.kind, p.unrotated = t.Type, t.Refresh.IsZero()
 	if !t.GrantExpires.IsZero() {
 		p.who.ExpiresAt = agentwire.Moment(t.GrantExpires)
 	}

@@ -41,9 +41,17 @@ type LoginRequest struct {
 	Flow         string `json:"flow,omitempty"`
 	NoBrowser    bool   `json:"no_browser,omitempty"`    // the event "browser" is only shown, nobody opens it
 	CallbackPort int    `json:"callback_port,omitempty"` // 0: any free port
-	LoginHint    string `json:"login_hint,omitempty"`    // the account meant; another one is refused
-	Env          Env    `json:"env,omitempty"`           // see CallerEnv
-	Facts        Facts  `json:"facts,omitzero"`
+
+	// Where no client_id is named and the server, not one of ours, takes registrations (RFC 7591),
+	// the agent registers as a public client of the profile's own. RegisteredClient is the client of
+	// an earlier login, to be used again. RegistrationToken is the initial access token that a
+	// server may want.
+	RegisteredClient  string `json:"registered_client,omitempty"`
+	RegistrationToken Secret `json:"registration_token,omitzero"`
+
+	LoginHint string `json:"login_hint,omitempty"` // the account meant; another one is refused
+	Env       Env    `json:"env,omitempty"`        // see CallerEnv
+	Facts     Facts  `json:"facts,omitzero"`
 }
 
 // LoginCodeRequest asks for a device code beside a browser that is still away. The login goes on
@@ -71,8 +79,10 @@ type LogoutRequest struct {
 type LogoutResponse struct {
 	Profiles []string `json:"profiles"` // which profiles were logged in
 	Revoked  bool     `json:"revoked"`  // every one of them was revoked at its server
-	Wiped    bool     `json:"wiped"`    // nothing of them is left here
-	Warning  string   `json:"warning,omitempty"`
+	// NoRevocation: whatever was not revoked is of a server that has no way to (RFC 7009).
+	NoRevocation bool   `json:"no_revocation,omitempty"`
+	Wiped        bool   `json:"wiped"` // nothing of them is left here
+	Warning      string `json:"warning,omitempty"`
 }
 
 // Whoami says whose login a profile is.
@@ -87,6 +97,8 @@ type Whoami struct {
 	Resource  string    `json:"resource,omitempty"`
 	Flow      string    `json:"flow"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"` // end of the grant; absent if the server does not say
+
+	ClientRegistered bool `json:"client_registered,omitempty"` // the agent registered the client (RFC 7591)
 }
 
 // StatusResponse is everything the agent can say without saying a secret.
@@ -111,8 +123,25 @@ type ProfileStatus struct {
 	JKT                  string    `json:"jkt,omitempty"`                    // thumbprint of the proof key (RFC 7638)
 	LastRenewalAt        time.Time `json:"last_renewal_at,omitzero"`
 	LastError            *Error    `json:"last_error,omitempty"`
+	Missing              []string  `json:"missing,omitempty"` // what the login lacks of the strongest; see the Lack constants
 	Notices              []Notice  `json:"notices,omitempty"` // device logins elsewhere that the server told of, the newest first
 }
+
+// What a login can lack of the strongest that this agent can use. A reader skips one that it does
+// not know.
+const (
+	LackDPoP       = "dpop"          // tokens bound to a key (RFC 9449)
+	LackPAR        = "par"           // a request that the browser does not carry (RFC 9126)
+	LackISS        = "iss"           // answers that name their server (RFC 9207)
+	LackFormPost   = "form_post"     // codes that do not stand in a URL
+	LackHandshake  = "handshake"     // no code for a browser that is not this machine's
+	LackRevocation = "revocation"    // RFC 7009
+	LackDevice     = "device"        // the device flow (RFC 8628)
+	LackNonce      = "nonce"         // proofs that cannot be made ahead (RFC 9449 section 8)
+	LackRotation   = "rotation"      // a refresh token for one use (RFC 9700 section 4.14)
+	LackRefresh    = "refresh_token" // renewal without a person
+	LackIdentity   = "identity"      // the server's word on who signed in
+)
 
 // TokenRequest asks for an access token. Scope may narrow the login's, never widen it.
 type TokenRequest struct {

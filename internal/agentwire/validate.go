@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// maxRegistrationToken bounds an initial access token in bytes.
+const maxRegistrationToken = 8 << 10
+
 func usage(what, why string) error { return NewError(Usage, what, why, "", nil) }
 
 // text refuses what no field may hold: control characters and more than 2048 bytes.
@@ -27,8 +30,14 @@ func text(fields ...string) error {
 func (r *LoginRequest) Validate() error {
 	if err := text("profile", r.Profile, "issuer", r.Issuer, "client_id", r.ClientID, "scope", r.Scope,
 		"resource", r.Resource, "login_hint", r.LoginHint, "host", r.Facts.Host, "os_user", r.Facts.OSUser,
-		"platform", r.Facts.Platform, "agent_version", r.Facts.AgentVersion); err != nil {
+		"platform", r.Facts.Platform, "agent_version", r.Facts.AgentVersion, "registered_client", r.RegisteredClient); err != nil {
 		return err
+	}
+	if t := r.RegistrationToken.Reveal(); len(t) > maxRegistrationToken || strings.ContainsFunc(t, func(c rune) bool { return c <= 0x20 || c >= 0x7f }) {
+		return usage("the request is wrong", "registration_token is no token (RFC 6750 section 2.1)")
+	}
+	if r.ClientID != "" && !r.RegistrationToken.IsZero() {
+		return usage("the request is wrong", "client_id and registration_token exclude each other: a named client is not registered")
 	}
 	switch r.Flow {
 	case "", FlowAuto, FlowBrowser, FlowDevice, FlowWorkload:

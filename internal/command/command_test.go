@@ -105,14 +105,14 @@ func TestResolve(t *testing.T) {
 		ask  wanted
 		want wanted
 	}{
-		{"all from the config", nil, wanted{}, wanted{"", "https://a.test", "tool", "https://api.test", "read"}},
-		{"the same issuer", nil, wanted{Issuer: "https://a.test/"}, wanted{"", "https://a.test/", "tool", "https://api.test", "read"}},
-		{"another issuer", nil, wanted{Issuer: "https://b.test"}, wanted{"", "https://b.test", "keytether", "", ""}},
-		{"another issuer by environment", []string{"KEYTETHER_ISSUER=https://b.test"}, wanted{}, wanted{"", "https://b.test", "keytether", "", ""}},
-		{"the flag before the environment", []string{"KEYTETHER_ISSUER=https://b.test"}, wanted{Issuer: "https://a.test"}, wanted{"", "https://a.test", "tool", "https://api.test", "read"}},
-		{"another client", nil, wanted{Client: "other"}, wanted{"", "https://a.test", "other", "", ""}},
-		{"another resource", nil, wanted{Resource: "https://x.test"}, wanted{"", "https://a.test", "tool", "https://x.test", ""}},
-		{"another scope", nil, wanted{Scope: "write"}, wanted{"", "https://a.test", "tool", "https://api.test", "write"}},
+		{"all from the config", nil, wanted{}, wanted{Issuer: "https://a.test", Client: "tool", Resource: "https://api.test", Scope: "read"}},
+		{"the same issuer", nil, wanted{Issuer: "https://a.test/"}, wanted{Issuer: "https://a.test/", Client: "tool", Resource: "https://api.test", Scope: "read"}},
+		{"another issuer", nil, wanted{Issuer: "https://b.test"}, wanted{Issuer: "https://b.test"}},
+		{"another issuer by environment", []string{"KEYTETHER_ISSUER=https://b.test"}, wanted{}, wanted{Issuer: "https://b.test"}},
+		{"the flag before the environment", []string{"KEYTETHER_ISSUER=https://b.test"}, wanted{Issuer: "https://a.test"}, wanted{Issuer: "https://a.test", Client: "tool", Resource: "https://api.test", Scope: "read"}},
+		{"another client", nil, wanted{Client: "other"}, wanted{Issuer: "https://a.test", Client: "other"}},
+		{"another resource", nil, wanted{Resource: "https://x.test"}, wanted{Issuer: "https://a.test", Client: "tool", Resource: "https://x.test"}},
+		{"another scope", nil, wanted{Scope: "write"}, wanted{Issuer: "https://a.test", Client: "tool", Resource: "https://api.test", Scope: "write"}},
 	} {
 		a := newApp(Program{Environ: tt.env})
 		tt.ask.Profile, tt.want.Profile = "p", "p"

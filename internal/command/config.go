@@ -22,6 +22,8 @@ type profileConfig struct {
 	Client   string `yaml:"client,omitempty"`
 	Resource string `yaml:"resource,omitempty"`
 	Scope    string `yaml:"scope,omitempty"` // names separated by spaces
+
+	Registered string `yaml:"registered_client,omitempty"` // that the server gave to this profile (RFC 7591)
 }
 
 const configHead = "# What `keytether login` remembers. Edit it as you like; it never holds a secret.\n"
@@ -113,7 +115,7 @@ func (a *app) remember(w wanted) error {
 	if err != nil {
 		return err
 	}
-	p := profileConfig{Issuer: w.Issuer, Client: w.Client, Resource: w.Resource, Scope: w.Scope}
+	p := profileConfig{Issuer: w.Issuer, Client: w.Client, Resource: w.Resource, Scope: w.Scope, Registered: w.Registered}
 	if p.Client == builtinClient {
 		p.Client = ""
 	}

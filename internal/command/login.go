@@ -19,6 +19,7 @@ type loginFlags struct {
 	scopes                                  []string
 	noBrowser                               bool
 	callbackPort                            int
+	tokenFile                               string
 }
 
 func (a *app) loginCmd() *cobra.Command {
@@ -34,6 +35,10 @@ it shows an address and a code instead: open the address on any device, sign in,
 If your browser was opened and does not come back within a minute, or when you press Enter on the
 terminal, a code is offered beside it; whichever you finish first counts.
 
+It logs in at any OAuth server. Where no client is named and the server is not a Keytether server
+but takes registrations (RFC 7591), it registers once for the profile. keytether status says what a
+server lacks, and what follows.
+
 What is not named by a flag or by KEYTETHER_ISSUER and KEYTETHER_CLIENT is what the profile's last
 login was for. BROWSER names another browser than the desktop's: a list of commands, in which %s
 stands for the link.`,
@@ -44,10 +49,11 @@ stands for the link.`,
 	}
 	fs := c.Flags()
 	fs.StringVar(&f.issuer, "issuer", "", "the server to log in at (KEYTETHER_ISSUER)")
-	fs.StringVar(&f.client, "client", "", "client id at the issuer (KEYTETHER_CLIENT; default keytether)")
+	fs.StringVar(&f.client, "client", "", "client id at the issuer (KEYTETHER_CLIENT; default keytether, or one that is registered for the profile)")
 	fs.StringArrayVar(&f.scopes, "scope", nil, "what to ask for; may stand several times")
 	fs.StringVar(&f.resource, "resource", "", "URL of the API that it is for (RFC 8707)")
 	fs.StringVar(&f.account, "login-hint", "", "the account meant, by mail address or subject; if another signs in, the login is refused and revoked")
+	fs.StringVar(&f.tokenFile, "registration-token-file", "", "file with the initial access token for registering at a server that wants one (RFC 7591); - is standard input")
 	fs.StringVar(&f.flow, "flow", agentwire.FlowAuto, "auto, browser or device")
 	fs.BoolVar(&f.noBrowser, "no-browser", false, "print the link instead of opening it (KEYTETHER_NO_BROWSER)")
 	fs.IntVar(&f.callbackPort, "callback-port", 0, "the port that the browser comes back to, where only some are forwarded; 0 is any")
@@ -91,8 +97,13 @@ func (a *app) loginWith(ctx context.Context, f loginFlags, v *view) error {
 	if err != nil {
 		return err
 	}
+	token, err := a.registrationToken(f.tokenFile)
+	if err != nil {
+		return err
+	}
 	r := agentwire.LoginRequest{
 		Profile: w.Profile, Issuer: w.Issuer, ClientID: w.Client, Scope: w.Scope, Resource: w.Resource,
+		RegisteredClient: w.Registered, RegistrationToken: token,
 		Flow: f.flow, NoBrowser: reason != "", CallbackPort: f.callbackPort, LoginHint: f.account,
 		Env: agentwire.CallerEnv(a.Environ), Facts: facts(),
 	}
@@ -112,6 +123,9 @@ func (a *app) loginWith(ctx context.Context, f loginFlags, v *view) error {
 	who, err := v.follow(ctx, func(on func(agentwire.Event) error) error { return agent.Login(ctx, r, on) })
 	if err != nil {
 		return err
+	}
+	if w.Registered = ""; who.ClientRegistered {
+		w.Registered = who.ClientID
 	}
 	if err := a.remember(w); err != nil {
 		_, _ = fmt.Fprintln(a.Stderr, "keytether: you are logged in, but the profile was not remembered: "+clean(configError(err)))

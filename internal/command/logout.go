@@ -16,7 +16,8 @@ func (a *app) logoutCmd() *cobra.Command {
 		Short: "End a login: revoke it at the server, then wipe it here",
 		Long: `Revokes a login at its server and wipes it from the agent. It is wiped even when the server
 cannot be reached; the exit code is 6 then, and the grant lives on at the server until it expires
-or somebody revokes it there.`,
+or somebody revokes it there. A server without a revocation endpoint cannot revoke: then it is
+forgotten here alone, and that is said.`,
 		Args: exactly(0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
 			name, err := a.profileName()
@@ -63,7 +64,7 @@ func (a *app) loggedOut(res agentwire.LogoutResponse) error {
 		return err
 	case !res.Wiped:
 		return agentwire.NewError(agentwire.StoreUnusable, "not everything of the login could be wiped", res.Warning, "Run `keytether agent stop`, then look at `keytether status`", nil)
-	case !res.Revoked:
+	case !res.Revoked && !res.NoRevocation:
 		return agentwire.NewError(agentwire.Unreachable, "the login was wiped here, but not revoked at its server", res.Warning, "Revoke it at the server's page /me, or leave it to expire", nil)
 	case res.Warning != "":
 		_, _ = fmt.Fprintln(a.Stderr, "keytether: "+clean(res.Warning))

@@ -36,6 +36,8 @@ func validProfile(name string) bool {
 // wanted is what a person asked a login for; empty where nobody said.
 type wanted struct {
 	Profile, Issuer, Client, Resource, Scope string
+
+	Registered string // the client that an earlier login registered
 }
 
 // resolve fills w from the environment, then from the config, then from what is built in. The
@@ -48,6 +50,7 @@ func (a *app) resolve(w wanted, c config) (wanted, error) {
 		w.Issuer = cmp.Or(w.Issuer, p.Issuer)
 		if w.Client == "" || w.Client == cmp.Or(p.Client, builtinClient) {
 			w.Client = cmp.Or(w.Client, p.Client)
+			w.Registered = p.Registered
 			// A scope is a resource's: with another resource it does not count either.
 			if w.Resource == "" || w.Resource == p.Resource {
 				w.Resource = cmp.Or(w.Resource, p.Resource)
@@ -55,7 +58,6 @@ func (a *app) resolve(w wanted, c config) (wanted, error) {
 			}
 		}
 	}
-	w.Client = cmp.Or(w.Client, builtinClient)
 	if w.Issuer == "" {
 		return w, agentwire.NewError(agentwire.Usage, "no issuer is named", "keytether must know which server to log in at, and profile "+w.Profile+" does not name one yet",
 			"Use --issuer URL or KEYTETHER_ISSUER; after the first login the profile remembers it", nil)

@@ -97,7 +97,54 @@ func (a *app) profileFields(p agentwire.ProfileStatus) []field {
 	p.Profile = "" // it is the heading
 	fields := append(a.loginFields(p.Whoami),
 		field{"Token", token}, field{"Key", p.KeyStore}, field{"Problem", problem})
+	fields = append(fields, missingFields(p.Missing)...)
 	return append(fields, noticeFields(p)...)
+}
+
+// missingFields say what a login lacks, and what follows of it.
+func missingFields(missing []string) []field {
+	var out []field
+	for _, lack := range missing {
+		words := lackWords(lack)
+		if words == "" {
+			continue
+		}
+		label := ""
+		if out == nil {
+			label = "Missing"
+		}
+		out = append(out, field{label, words})
+	}
+	return out
+}
+
+// lackWords says what is missing and what follows; empty for what a newer agent names.
+func lackWords(lack string) string {
+	switch lack {
+	case agentwire.LackDPoP:
+		return "DPoP: tokens are bearer tokens, and can be used by whoever copies them"
+	case agentwire.LackPAR:
+		return "PAR: what is asked for stands in the browser's address and history"
+	case agentwire.LackISS:
+		return "iss: an answer does not name its server, so another server's is not always told apart"
+	case agentwire.LackFormPost:
+		return "form_post: the code stands in the browser's address and history for a moment"
+	case agentwire.LackHandshake:
+		return "handshake: a login that somebody else started can be finished by you, if you are talked into it"
+	case agentwire.LackRevocation:
+		return "revocation endpoint: logout only forgets here; what was given stays good until it ends"
+	case agentwire.LackDevice:
+		return "device flow: no login where there is no browser"
+	case agentwire.LackNonce:
+		return "nonces: a proof can be made ahead by who has the key for a moment"
+	case agentwire.LackRotation:
+		return "rotation: a copied refresh token works beside yours, and nobody notices"
+	case agentwire.LackRefresh:
+		return "refresh token: you log in again when the access token ends"
+	case agentwire.LackIdentity:
+		return "ID token: the server does not say who signed in"
+	}
+	return ""
 }
 
 // noticeFields tell of logins with a code elsewhere, and how to end one.

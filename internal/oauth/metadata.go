@@ -162,6 +162,7 @@ func DecodeMetadata(issuer string, body []byte) (Metadata, error) {
 	for _, e := range []string{
 		m.TripwireEndpoint, m.AuthorizationEndpoint, m.TokenEndpoint, m.PAREndpoint, m.JWKSURI, m.RevocationEndpoint,
 		m.IntrospectionEndpoint, m.HandshakeEndpoint, m.RevocationFeedEndpoint, m.DeviceAuthorizationEndpoint,
+		m.RegistrationEndpoint,
 	} {
 		if e == "" {
 			continue

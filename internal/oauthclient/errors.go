@@ -26,6 +26,9 @@ var (
 	ErrAccount      = errors.New("another account signed in than was asked for")
 	ErrClock        = errors.New("this machine's clock is wrong")
 	ErrSetup        = errors.New("proxy or certificates are not usable")
+	ErrRegister     = errors.New("the server did not register this program as a client")
+	ErrNeedsToken   = errors.New("it wants an initial access token, or another one")
+	ErrNoRevocation = errors.New("the server cannot revoke")
 	ErrPort         = errors.New("the local port for the browser's answer cannot be had")
 )
 

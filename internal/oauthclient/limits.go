@@ -8,6 +8,9 @@ const (
 	// header line at 8 KiB, Active Directory's tokens come near 16.
 	maxToken = 32 << 10
 
+	// maxClientID bounds a client_id that a server made; URLs are the longest.
+	maxClientID = 2048
+
 	// maxOffset is the furthest that the server's clock is believed over ours:
 	// a wrong time zone or a dead battery, not another year.
 	maxOffset = 2 * time.Hour

@@ -72,10 +72,11 @@ type Client struct {
 	id   string
 	key  jws.Signer
 
-	mu     sync.Mutex
-	nonce  string        // the server's last DPoP-Nonce
-	offset time.Duration // what to add to our clock to get the server's
-	skewed bool          // the server's clock was beyond maxOffset from ours
+	mu       sync.Mutex
+	nonce    string        // the server's last DPoP-Nonce
+	answered bool          // the server had a proof of ours to answer
+	offset   time.Duration // what to add to our clock to get the server's
+	skewed   bool          // the server's clock was beyond maxOffset from ours
 }
 
 // Open fetches an issuer's metadata and makes a client of it. The key is ES256 or
@@ -178,7 +179,7 @@ func (c *Client) scopes(wanted string) string {
 	}
 	// Ours gives a refresh token by registration; others ask for the word
 	// (OpenID Connect Core §11).
-	if c.meta.HandshakeEndpoint == "" {
+	if !c.Ours() {
 		add(oauth.ScopeOfflineAccess)
 	}
 	return strings.Join(list, " ")

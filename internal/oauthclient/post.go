@@ -66,6 +66,9 @@ func (c *Client) postOnce(ctx context.Context, endpoint string, form url.Values,
 		return answer{}, unreachable(ctx, err)
 	}
 	c.learn(res.Header, sent, c.env.Now())
+	c.mu.Lock()
+	c.answered = true
+	c.mu.Unlock()
 	return answer{res.Status, res.Body, res.Header}, nil
 }
 

@@ -95,10 +95,10 @@ func (c *Client) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error) 
 }
 
 // Revoke ends a token at the server (RFC 7009). A server without a revocation
-// endpoint is ErrMetadata.
+// endpoint is ErrNoRevocation.
 func (c *Client) Revoke(ctx context.Context, token secret.Value, hint string) error {
 	if c.meta.RevocationEndpoint == "" {
-		return fmt.Errorf("%w: %s has no revocation endpoint", ErrMetadata, c.meta.Issuer)
+		return fmt.Errorf("%w: %w: %s has no revocation endpoint", ErrNoRevocation, ErrMetadata, c.meta.Issuer)
 	}
 	form := url.Values{"token": {token.Reveal()}, "client_id": {c.id}}
 	set(form, "token_type_hint", hint)
@@ -149,7 +149,10 @@ func (c *Client) decode(body []byte, sent time.Time) (Tokens, error) {
 	t := Tokens{
 		Access: secret.New(w.AccessToken), Refresh: secret.New(w.RefreshToken),
 		Scope: words(w.Scope, oauth.MaxScope), Resource: words(w.Resource, oauth.MaxURI),
-		GrantID: words(w.GrantID, 128), Notices: notices(w.Notices), idToken: w.IDToken, Life: defaultLife,
+		GrantID: words(w.GrantID, 128), idToken: w.IDToken, Life: defaultLife,
+	}
+	if c.Ours() {
+		t.Notices = notices(w.Notices)
 	}
 	switch {
 	case strings.EqualFold(w.TokenType, TypeDPoP):

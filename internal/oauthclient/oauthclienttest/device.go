@@ -82,13 +82,16 @@ func (s *Server) startDevice(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
+	if !s.knows(w, r) {
+		return
+	}
 	jkt, ok := s.proof(w, r, "")
 	if !ok {
 		return
 	}
 	s.mu.Lock()
 	code := s.mint("ktd_device")
-	s.devices[code] = &device{form: values(r), jkt: jkt}
+	s.devices[code] = &device{form: s.values(r), jkt: jkt}
 	s.mu.Unlock()
 	out := oauth.DeviceResponse{
 		DeviceCode: code, UserCode: "WDJB-MJHT", VerificationURI: s.Issuer + oauth.PathVerify,

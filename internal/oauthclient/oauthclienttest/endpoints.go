@@ -48,11 +48,14 @@ func hash(v string) string {
 }
 
 func (s *Server) par(w http.ResponseWriter, r *http.Request) {
+	if !s.knows(w, r) {
+		return
+	}
 	jkt, ok := s.proof(w, r, "")
 	if !ok {
 		return
 	}
-	req := &request{form: values(r), jkt: jkt}
+	req := &request{form: s.values(r), jkt: jkt}
 	if m, err := jws.ParseEmbedded(r.Header.Get("DPoP"), nil); err == nil {
 		req.key = m.Header.Key
 	}
@@ -65,7 +68,7 @@ func (s *Server) par(w http.ResponseWriter, r *http.Request) {
 
 // authorize plays the whole person: signed in, and Allow or Deny pressed.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
+	q := s.heard(r.URL.Query())
 	s.mu.Lock()
 	req := s.requests[q.Get("request_uri")]
 	deny := s.deny
@@ -154,7 +157,10 @@ func (s *Server) handshake(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
-	form := values(r)
+	if !s.knows(w, r) {
+		return
+	}
+	form := s.values(r)
 	if form.Get("grant_type") == oauth.GrantDeviceCode {
 		s.poll(w, r, form)
 		return
@@ -247,6 +253,9 @@ func (s *Server) response(g *grant, scope, refresh string) oauth.TokenResponse {
 		AccessToken: s.mint("access"), TokenType: "Bearer", ExpiresIn: int64(s.AccessLife / time.Second),
 		RefreshToken: refresh, Scope: scope,
 	}
+	if s.NoExpiry {
+		out.ExpiresIn = 0
+	}
 	if s.DPoP {
 		out.TokenType = "DPoP"
 	}
@@ -269,6 +278,9 @@ func (s *Server) refresh(w http.ResponseWriter, form url.Values, g *grant) {
 		scope = g.scope
 		switch given {
 		case g.current:
+			if s.NoRotation {
+				break
+			}
 			s.count["rotate"]++
 			g.previous, g.current = g.current, s.mint("ktr_refresh")
 			s.grants[g.current] = g
@@ -293,11 +305,19 @@ func (s *Server) refresh(w http.ResponseWriter, form url.Values, g *grant) {
 		}
 		scope = want
 	}
-	writeJSON(w, http.StatusOK, s.response(g, scope, g.current))
+	current := g.current
+	if s.NoRotation {
+		current = ""
+	}
+	writeJSON(w, http.StatusOK, s.response(g, scope, current))
 }
 
 func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
-	form := values(r)
+	if s.NoRevocation {
+		http.NotFound(w, r)
+		return
+	}
+	form := s.values(r)
 	s.mu.Lock()
 	g := s.grants[form.Get("token")]
 	d := s.devices[form.Get("token")]

@@ -33,6 +33,14 @@ type Config struct {
 	// Device is the device flow; nil: there is none.
 	Device *Device
 
+	// Register has clients register themselves (RFC 7591), and takes no others.
+	Register *Register
+
+	NoRotation   bool     // a refresh gives no new refresh token
+	NoRevocation bool     // no revocation endpoint (RFC 7009)
+	NoExpiry     bool     // token answers without expires_in
+	Ignores      []string // parameters that the server does not look at
+
 	ReferrerPolicy string // of posting pages: "" sends the Origin, "no-referrer" makes it null
 	AccessLife     time.Duration
 	GrantLife      time.Duration
@@ -80,6 +88,7 @@ type Server struct {
 	polling   int
 	decided   chan struct{} // closed when the person has decided
 	meta      func(*oauth.Metadata)
+	clients   []map[string]any // as they registered; the n-th is client-n
 }
 
 // New starts a server that ends with the test.
@@ -176,6 +185,12 @@ func (s *Server) document() oauth.Metadata {
 	if !s.FormPost {
 		m.ResponseModesSupported = nil
 	}
+	if s.Register != nil {
+		m.RegistrationEndpoint = s.Issuer + oauth.PathRegister
+	}
+	if s.NoRevocation {
+		m.RevocationEndpoint = ""
+	}
 	if s.Device == nil {
 		m.DeviceAuthorizationEndpoint = ""
 	}
@@ -235,6 +250,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, path string) {
 			s.t.Error(err)
 		}
 		writeJSON(w, http.StatusOK, set)
+	case oauth.PathRegister:
+		s.register(w, r)
 	case oauth.PathPAR:
 		s.par(w, r)
 	case oauth.PathDevice:
@@ -298,7 +315,15 @@ func (s *Server) proof(w http.ResponseWriter, r *http.Request, jkt string) (stri
 	return "", false
 }
 
-func values(r *http.Request) url.Values {
+func (s *Server) values(r *http.Request) url.Values {
 	_ = r.ParseForm()
-	return r.PostForm
+	return s.heard(r.PostForm)
+}
+
+// heard leaves out what the server ignores.
+func (s *Server) heard(v url.Values) url.Values {
+	for _, name := range s.Ignores {
+		v.Del(name)
+	}
+	return v
 }
