@@ -20,6 +20,7 @@ type Caller struct {
 	Thumbprint string    // cnf.jkt: the key that was proved (RFC 7638); empty with a bearer token
 	ACR        string    // acr: how the person signed in; may be empty
 	AuthTime   time.Time // auth_time: when; zero if not said
+	IssuedAt   time.Time // iat, in whole seconds
 	ExpiresAt  time.Time // exp, in whole seconds
 }
 
@@ -43,6 +44,6 @@ func From(ctx context.Context) (Caller, bool) {
 func callerOf(c token.AccessClaims, scope []string) Caller {
 	return Caller{
 		Subject: c.Subject, ClientID: c.ClientID, GrantID: c.GrantID, TokenID: c.ID, Resource: c.Audience,
-		Scope: scope, Thumbprint: c.Thumbprint, ACR: c.ACR, AuthTime: c.AuthTime, ExpiresAt: c.ExpiresAt,
+		Scope: scope, Thumbprint: c.Thumbprint, ACR: c.ACR, AuthTime: c.AuthTime, IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt,
 	}
 }

@@ -28,10 +28,10 @@ type revocations struct {
 }
 
 // check tells whether a grant or a token is revoked, or that this is not known.
-func (r *revocations) check(grant, jti string) bool {
+func (r *revocations) check(grant, jti string, issued time.Time) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.state.Revoked(grant, jti)
+	return r.state.Revoked(grant, jti, issued)
 }
 
 // fresh is nil when what is known can be trusted now.

@@ -82,7 +82,7 @@ func (v *Verifier) check(r *http.Request, now time.Time) (caller *Caller, renew 
 	if caller, err = v.token(compact, now); err != nil {
 		return nil, false, err
 	}
-	if v.revoked.check(caller.GrantID, caller.TokenID) {
+	if v.revoked.check(caller.GrantID, caller.TokenID, caller.IssuedAt) {
 		return nil, false, oauth.Fail(oauth.TokenRevoked)
 	}
 	if bearer {

@@ -95,7 +95,7 @@ func (v *Verifier) bare(r *http.Request, compact string, now time.Time) {
 		return
 	}
 	c, err := v.token(compact, now)
-	if err != nil || c.Thumbprint == "" || v.revoked.check(c.GrantID, c.TokenID) {
+	if err != nil || c.Thumbprint == "" || v.revoked.check(c.GrantID, c.TokenID, c.IssuedAt) {
 		return
 	}
 	v.suspect(r, compact, "", c, errBearer)

@@ -196,6 +196,7 @@ type agent struct {
 
 	mu       sync.Mutex
 	profiles map[string]*profile
+	decoys   []agentwire.Decoy           // where they were written, as the agent was told
 	ended    map[string]*agentwire.Error // why a profile is not there any more
 	forwards map[string]*forward         // by remote host
 	holds    int                         // logins begun so far, for names in the store

@@ -60,8 +60,10 @@ const maxNotices = 20
 func (p *profile) notify(news []oauthclient.Notice) {
 	all := p.notices
 	for _, n := range news {
-		w := agentwire.Notice{GrantID: n.GrantID, Client: n.Client, Host: n.Host, Address: n.Address, At: agentwire.Moment(n.At)}
-		if !slices.ContainsFunc(all, func(o agentwire.Notice) bool { return o.GrantID == w.GrantID }) {
+		w := agentwire.Notice{Kind: n.Kind, GrantID: n.GrantID, Client: n.Client, Host: n.Host, Address: n.Address, At: agentwire.Moment(n.At)}
+		if !slices.ContainsFunc(all, func(o agentwire.Notice) bool {
+			return o.GrantID == w.GrantID && (w.GrantID != "" || o.Kind == w.Kind && o.At.Equal(w.At))
+		}) {
 			all = append(all, w)
 		}
 	}

@@ -16,6 +16,7 @@ var kinds = []struct {
 	code agentwire.Code
 	do   string
 }{
+	{oauthclient.ErrLocked, agentwire.Denied, "Find out who used the decoy, then sign in at the server's page /me and press Unlock"},
 	{oauthclient.ErrDenied, agentwire.Denied, "If that was a mistake, log in again and press Allow"},
 	{oauthclient.ErrExpired, agentwire.Expired, "Run `keytether login` again"},
 	{oauthclient.ErrAccount, agentwire.AccountMismatch, "Sign out at the server in your browser, then log in again as the account that was asked for"},

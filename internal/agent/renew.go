@@ -182,6 +182,9 @@ func (a *agent) renew(ctx context.Context, p *profile, scope string) (oauthclien
 		a.forget(p, why)
 		return oauthclient.Tokens{}, why
 	}
+	if errors.Is(err, oauthclient.ErrLocked) {
+		return oauthclient.Tokens{}, lockedError(p.whoami().Issuer, err)
+	}
 	if err != nil {
 		return oauthclient.Tokens{}, err
 	}

@@ -26,6 +26,8 @@ func (a *agent) handler() http.Handler {
 	handle(http.MethodPost, agentwire.PathToken, a.unlocked(a.token))
 	handle(http.MethodPost, agentwire.PathAuthorize, a.unlocked(a.authorize))
 	handle(http.MethodPost, agentwire.PathApproval, a.unlocked(a.approval))
+	handle(http.MethodPost, agentwire.PathDecoys, a.unlocked(a.noteDecoy))
+	handle(http.MethodGet, agentwire.PathDecoys, a.unlocked(a.listDecoys))
 	handle(http.MethodPost, agentwire.PathLock, a.unlocked(a.setLock))
 	handle(http.MethodPost, agentwire.PathUnlock, a.unlock)
 	handle(http.MethodPost, agentwire.PathStop, a.stop)

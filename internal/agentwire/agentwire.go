@@ -27,6 +27,8 @@
 //	POST /v1/token                [TokenRequest]      [TokenResponse]
 //	POST /v1/authorize            [AuthorizeRequest]  [AuthorizeResponse]
 //	POST /v1/approval             [ApprovalRequest]   [ApprovalResponse]
+//	POST /v1/decoys               [Decoy]             {}
+//	GET  /v1/decoys                                   [DecoysResponse]
 //	POST /v1/agent/lock           [LockRequest]       [Empty]
 //	POST /v1/agent/unlock         [LockRequest]       [Empty]
 //	POST /v1/agent/stop           [StopRequest]       [Empty]

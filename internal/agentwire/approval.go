@@ -39,9 +39,15 @@ type ApprovalResponse struct {
 // LogValue leaves the signature out.
 func (r ApprovalResponse) LogValue() slog.Value { return slog.GroupValue() }
 
-// Notice tells of a device login of the same person at another installation.
+// NoticeLocked is the kind of a notice that another installation of the same person's is locked,
+// because a decoy was used there.
+const NoticeLocked = "locked"
+
+// Notice tells of a device login of the same person at another installation, or, with a kind, of
+// something else there.
 type Notice struct {
-	GrantID string    `json:"grant_id"`
+	Kind    string    `json:"kind,omitempty"`
+	GrantID string    `json:"grant_id"` // empty with a kind, as the next
 	Client  string    `json:"client"`
 	Host    string    `json:"host,omitempty"`    // as the tool there reported it
 	Address string    `json:"address,omitempty"` // where the server saw it

@@ -54,6 +54,13 @@ func TestClientCallsMatchTheVectors(t *testing.T) {
 			_, err := c.Approval(t.Context(), with[ApprovalRequest](t, v))
 			return err
 		},
+		PathDecoys: func(c *Client, v vector) error {
+			if v.Method == http.MethodGet {
+				_, err := c.Decoys(t.Context())
+				return err
+			}
+			return c.NoteDecoy(t.Context(), with[Decoy](t, v))
+		},
 		PathLock:      func(c *Client, v vector) error { return c.Lock(t.Context(), with[LockRequest](t, v)) },
 		PathUnlock:    func(c *Client, v vector) error { return c.Unlock(t.Context(), with[LockRequest](t, v)) },
 		PathStop:      func(c *Client, v vector) error { return c.Stop(t.Context(), with[StopRequest](t, v)) },

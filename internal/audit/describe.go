@@ -40,7 +40,11 @@ var sentences = map[event.Name]string{
 	event.IDTokenIssued:   "{client} was told who signed in: {who}",
 	event.RefreshRepeated: "{client} asked again for the answer that was lost, and got the same refresh token{generation}",
 	event.TokenTripped:    "an access token of {client} for {resource} was used without its own key{detail}{where}; it counts as copied{jti}",
+	event.DecoyPlanted:    "{who} planted a decoy on an installation",
+	event.DecoyFired:      "a decoy was used{detail}{where}; the installation of {who} that it was planted on is locked",
 	event.RefreshReused:   "a refresh token of {client} that was already spent was presented{reason}; it counts as stolen",
+
+	event.InstallationUnlocked: "{who} unlocked an installation{detail}{where}{reason}",
 
 	event.AccountCreated:  "an account was made for {who}{reason}",
 	event.AccountChanged:  "the account of {who} was changed{detail}{reason}",
@@ -71,6 +75,7 @@ var reasons = map[event.Reason]string{
 	event.ReasonReuse:        "an old refresh token was presented",
 	event.ReasonWrongKey:     "a refresh token was presented with another key",
 	event.ReasonCopied:       "a copy of its access token was used",
+	event.ReasonBurned:       "somebody who held a copy of it said that it leaked",
 	event.ReasonIdle:         "it was not used for too long",
 	event.ReasonLifetime:     "its time is over",
 	event.ReasonClientGone:   "the client was removed from the config",

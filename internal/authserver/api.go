@@ -84,7 +84,7 @@ func (s *Server) Authenticate(ctx context.Context, c APICall, scope string) (Cal
 		s.tripAPI(ctx, c, err)
 		return Caller{}, proofProblem(err)
 	}
-	if s.feed.revoked(t.GrantID, t.ID) {
+	if s.feed.revoked(t.GrantID, t.ID, t.IssuedAt) {
 		return Caller{}, oauth.Fail(oauth.TokenRevoked)
 	}
 	acc, err := s.store.Account(ctx, s.tenant, t.Subject)

@@ -138,6 +138,12 @@ func (s *Server) freshAssertion(claims assertionClaims, audiences []string) erro
 // Introspect answers RFC 7662 to a resource server, about tokens for itself
 // alone. Everything else is inactive, and nothing more is said.
 func (s *Server) Introspect(ctx context.Context, c Call) (oauth.Introspection, error) {
+	out, err := s.introspect(ctx, c)
+	s.suspect(ctx, c.Params.Get("token"), "introspect", c.From)
+	return out, err
+}
+
+func (s *Server) introspect(ctx context.Context, c Call) (oauth.Introspection, error) {
 	res, err := s.ResourceServer(c)
 	if err != nil {
 		return oauth.Introspection{}, err
@@ -147,7 +153,7 @@ func (s *Server) Introspect(ctx context.Context, c Call) (oauth.Introspection, e
 		return oauth.Introspection{}, err
 	}
 	t, ok := s.ownToken(text)
-	if !ok || t.Audience != res.ID || s.feed.revoked(t.GrantID, t.ID) {
+	if !ok || t.Audience != res.ID || s.feed.revoked(t.GrantID, t.ID, t.IssuedAt) {
 		return oauth.Introspection{}, nil
 	}
 	g, err := s.store.Grant(ctx, s.tenant, t.GrantID)

@@ -70,6 +70,7 @@ type Server struct {
 	logins     *deviceLogins
 	turns      turns
 	trips      *trips
+	locks      *locks
 }
 
 // New makes a server and fills its revocation feed from the store.
@@ -89,6 +90,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		registered: &registered{clients: map[string]store.Versioned[store.RegisteredClient]{}},
 		turns:      turns{seed: maphash.MakeSeed()},
 		trips:      newTrips(),
+		locks:      newLocks(),
 	}
 	s.keys.Store(o.Keys)
 	s.UseRegistry(o.Registry)
@@ -105,6 +107,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s.polls = newPolls(before, s.Now())
 	s.feed = newRevocations()
 	if err := s.loadRevocations(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.loadLocks(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.loadRegistered(ctx); err != nil {

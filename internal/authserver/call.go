@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/keytether/keytether/internal/dpop"
@@ -15,8 +16,9 @@ type Call struct {
 	Proofs        []string // every DPoP header
 	Authorization []string // every Authorization header
 	Method        string
-	URL           string // of the endpoint, as the metadata names it
-	Address       string // of the caller
+	URL           string     // of the endpoint, as the metadata names it
+	Address       string     // of the caller
+	From          netip.Addr // the same; may be the zero Addr
 
 	// Wait is how long the client is ready to wait for an answer (RFC 7240 §4.3,
 	// Prefer: wait).

@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -168,6 +169,9 @@ func (s *Server) collectOnce(ctx context.Context, d store.Versioned[grant.Device
 			return none, problem(err)
 		}
 		e.Unused = held.Value.Status == grant.Active && held.Value.Generation == 0
+	}
+	if s.locks.locked(cmp.Or(e.Installation, held.Value.Installation)) {
+		return none, oauth.Fail(oauth.InstallationLocked)
 	}
 	var first secret.Value
 	e.FirstRefresh = func(raw id.Raw, salt grant.Salt) grant.Hash {

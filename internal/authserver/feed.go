@@ -14,6 +14,7 @@ type revocation struct {
 	jti      string // or one token
 	resource string // its audience; empty: told to everybody
 	at       time.Time
+	before   time.Time // of a grant that was locked: only tokens issued before; zero: all
 	until    time.Time
 }
 
@@ -52,13 +53,16 @@ func (r *revocations) publish(e revocation) {
 		}
 		r.pruned = e.at
 	}
+	if old, ok := r.live[e.grant+e.jti]; ok && !e.before.IsZero() && (old.before.IsZero() || old.before.After(e.before)) {
+		return // more than that has ended
+	}
 	r.seq++
 	r.live[e.grant+e.jti] = e
 	for l := range r.listeners {
 		if e.resource != "" && e.resource != l.resource {
 			continue
 		}
-		ev := feed.Revoked{Sequence: r.seq, Prev: l.last, At: e.at, Grant: e.grant, JTI: e.jti, Until: e.until}
+		ev := feed.Revoked{Sequence: r.seq, Prev: l.last, At: e.at, Grant: e.grant, JTI: e.jti, Before: e.before, Until: e.until}
 		select {
 		case l.queue <- ev:
 			l.last = r.seq
@@ -69,13 +73,13 @@ func (r *revocations) publish(e revocation) {
 	}
 }
 
-// revoked reports whether a grant or a token was revoked.
-func (r *revocations) revoked(grantID, jti string) bool {
+// revoked reports whether a token was revoked, by its grant or by its jti.
+func (r *revocations) revoked(grantID, jti string, issued time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, g := r.live[grantID]
+	e, g := r.live[grantID]
 	_, t := r.live[jti]
-	return g || t
+	return t || g && (e.before.IsZero() || issued.Before(e.before))
 }
 
 // loadRevocations fills the feed from the store, at start.
@@ -104,7 +108,7 @@ func (s *Server) Listen(resource string) (*Listener, feed.Snapshot) {
 		switch {
 		case e.resource != "" && e.resource != resource:
 		case e.grant != "":
-			snap.Grants = append(snap.Grants, feed.Entry{ID: e.grant, Until: e.until})
+			snap.Grants = append(snap.Grants, feed.Entry{ID: e.grant, Before: e.before, Until: e.until})
 		default:
 			snap.Tokens = append(snap.Tokens, feed.Entry{ID: e.jti, Until: e.until})
 		}
@@ -133,4 +137,4 @@ func (s *Server) Heartbeat(lastSent uint64) feed.Heartbeat {
 
 // Revoked reports whether a grant or one of its tokens was revoked, for the
 // server's own API.
-func (s *Server) Revoked(grantID, jti string) bool { return s.feed.revoked(grantID, jti) }
+func (s *Server) Revoked(grantID, jti string) bool { return s.feed.revoked(grantID, jti, s.Now()) }

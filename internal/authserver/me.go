@@ -105,7 +105,11 @@ func (s *Server) Disown(ctx context.Context, account, installation string) (int,
 	if err != nil {
 		return 0, problem(err)
 	}
-	return s.revokeWhere(ctx, store.GrantQuery{Subject: account, Installation: installation}, event.ReasonNotMe)
+	n, err := s.revokeWhere(ctx, store.GrantQuery{Subject: account, Installation: installation}, event.ReasonNotMe)
+	if err != nil {
+		return n, err
+	}
+	return n, s.dropLock(ctx, account, installation)
 }
 
 // revokeWhere ends all active grants that a query finds: many in one change, and

@@ -68,9 +68,13 @@ func (s *Server) noticesSince(ctx context.Context, g grant.Grant, since time.Tim
 		return nil, nil
 	}
 	since = since.Add(-noticeOverlap)
+	locked, err := s.lockNotices(ctx, g, since)
+	if err != nil {
+		return nil, err
+	}
 	newest, known := s.logins.newest(g.Subject)
 	if known && !newest.After(since) {
-		return nil, nil
+		return locked, nil
 	}
 	list, err := s.deviceGrants(ctx, g.Subject)
 	if err != nil {
@@ -79,7 +83,7 @@ func (s *Server) noticesSince(ctx context.Context, g grant.Grant, since time.Tim
 	if !known {
 		s.logins.note(g.Subject, newestOf(list))
 	}
-	var out []oauth.Notice
+	out := locked
 	for _, d := range list {
 		if d.Installation == g.Installation || !d.CreatedAt.After(since) || len(out) == maxNotices {
 			continue
@@ -94,6 +98,22 @@ func (s *Server) noticesSince(ctx context.Context, g grant.Grant, since time.Tim
 		}
 		n.Host, n.Address = f.Host, f.Address
 		out = append(out, n)
+	}
+	return out, nil
+}
+
+// lockNotices tells of the person's other installations that are locked.
+func (s *Server) lockNotices(ctx context.Context, g grant.Grant, since time.Time) ([]oauth.Notice, error) {
+	var out []oauth.Notice
+	for _, l := range s.locks.of(g.Subject) {
+		if l.Installation == g.Installation || !l.At.After(since) || len(out) == maxNotices {
+			continue
+		}
+		in, err := s.store.Installation(ctx, s.tenant, l.Installation)
+		if err != nil {
+			return nil, problem(err)
+		}
+		out = append(out, oauth.Notice{Kind: oauth.NoticeLocked, Host: in.Value.Facts.Host, Address: l.Address, At: l.At})
 	}
 	return out, nil
 }

@@ -52,6 +52,7 @@ func problems() []problemRow {
 		{grant.ErrCodeKey, oauth.CodeKey},
 		{grant.ErrCodeReused, oauth.CodeReused},
 		{grant.ErrProofRequired, oauth.ProofRequired},
+		{grant.ErrLocked, oauth.InstallationLocked},
 		{grant.ErrInactive, oauth.GrantEnded},
 		{grant.ErrNoBearer, oauth.GrantEnded},
 		{grant.ErrBound, oauth.BearerRefused},

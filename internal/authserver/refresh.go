@@ -72,6 +72,7 @@ func (s *Server) refreshOnce(ctx context.Context, presented secret.Value, h secr
 		successor = s.repeatSuccessor(presented, h, g.Value)
 		e.Repeat = grant.Hash(successor.Hash())
 	}
+	e.Locked = s.locks.locked(g.Value.Installation)
 	var change store.Change
 	t, refused := s.stepGrant(&change, g, e, env)
 	if err := s.apply(ctx, change); err != nil {

@@ -20,6 +20,12 @@ import (
 // token may end it. A device code ends the login that waits for it (ours; RFC
 // 7009 §2.1 lets a server have further token types), and is proved as at a poll.
 func (s *Server) Revoke(ctx context.Context, c Call) error {
+	err := s.revoke(ctx, c)
+	s.suspect(ctx, c.Params.Get("token"), "revoke", c.From)
+	return err
+}
+
+func (s *Server) revoke(ctx context.Context, c Call) error {
 	text, err := c.Params.Need("token")
 	if err != nil {
 		return err
@@ -44,7 +50,7 @@ func (s *Server) Revoke(ctx context.Context, c Call) error {
 		return nil // RFC 7009 §2.2
 	case t.ClientID != client.ID:
 		return oauth.Fail(oauth.UnauthorizedClient) // RFC 7009 §2.1
-	case s.feed.revoked(t.GrantID, t.ID):
+	case s.feed.revoked(t.GrantID, t.ID, t.IssuedAt):
 		return nil // it has ended, and that was recorded
 	}
 	return s.endGrant(ctx, t.GrantID, client.ID, grant.RevokeToken{

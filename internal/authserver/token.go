@@ -19,8 +19,17 @@ import (
 )
 
 // Token answers the token endpoint (RFC 6749 §4.1.3, §6). Client and proof come
-// first, before anything is looked up or changed.
+// first, before anything is looked up or changed; but a decoy is one, whoever
+// presents it, and however badly. A client that is asked for a nonce comes again.
 func (s *Server) Token(ctx context.Context, c Call) (oauth.TokenResponse, error) {
+	out, err := s.tokens(ctx, c)
+	if text := c.Params.Get("refresh_token"); err != nil && text != "" && !errors.Is(err, oauth.Fail(oauth.NonceRequired)) {
+		s.suspect(ctx, text, "token", c.From)
+	}
+	return out, err
+}
+
+func (s *Server) tokens(ctx context.Context, c Call) (oauth.TokenResponse, error) {
 	kind, err := c.Params.Need("grant_type")
 	if err != nil {
 		return oauth.TokenResponse{}, err
@@ -107,6 +116,9 @@ func (s *Server) redeemOnce(ctx context.Context, p oauth.Params, client *Client,
 	installation, err := s.installation(ctx, &change, r.Value.Subject, r.Value.Facts, proof.Thumbprint)
 	if err != nil {
 		return none, err
+	}
+	if s.locks.locked(installation) {
+		return none, oauth.Fail(oauth.InstallationLocked)
 	}
 	var first secret.Value
 	e := grant.Redeem{
@@ -231,8 +243,12 @@ func (s *Server) answerLogin(ctx context.Context, client *Client, nonce string, 
 }
 
 // mint signs an access token that a decision allowed and whose record is
-// durable (RFC 9068).
+// durable (RFC 9068). Nothing is answered to an installation that was locked
+// meanwhile: what was answered before, the lock finds and ends.
 func (s *Server) mint(t grant.AccessToken, env grant.Env) (oauth.TokenResponse, error) {
+	if s.locks.locked(t.Installation) {
+		return oauth.TokenResponse{}, oauth.Fail(oauth.InstallationLocked)
+	}
 	key, err := s.Keys().Signer(jws.ES256, env.Now)
 	if err != nil {
 		return oauth.TokenResponse{}, problem(err)

@@ -21,6 +21,12 @@ import (
 // now, and nothing is recorded. Errors: those of ResourceServer, BadRequest,
 // MissingParameter, ResourceOther, RateLimited.
 func (s *Server) Tripwire(ctx context.Context, c Call) error {
+	err := s.tripwire(ctx, c)
+	s.suspect(ctx, c.Params.Get("token"), "tripwire", c.From)
+	return err
+}
+
+func (s *Server) tripwire(ctx context.Context, c Call) error {
 	res, err := s.ResourceServer(c)
 	if err != nil {
 		return err
@@ -62,12 +68,7 @@ type tripped struct {
 	from netip.Addr // may be the zero Addr
 }
 
-func (u tripped) address() string {
-	if !u.from.IsValid() {
-		return ""
-	}
-	return u.from.Unmap().WithZone("").String()
-}
+func (u tripped) address() string { return written(u.from) }
 
 // trip ends a token of ours that was verified, or its grant if the config's rule
 // says so.
@@ -83,7 +84,7 @@ func (s *Server) trip(ctx context.Context, t token.AccessClaims, use tripped) er
 
 func (s *Server) tripOnce(ctx context.Context, t token.AccessClaims, use tripped) error {
 	now := s.Now()
-	if s.feed.revoked(t.GrantID, t.ID) || use.kind == grant.TripBearer && !s.trips.bearerDue(t.GrantID, now) {
+	if s.feed.revoked(t.GrantID, t.ID, t.IssuedAt) || use.kind == grant.TripBearer && !s.trips.bearerDue(t.GrantID, now) {
 		return nil
 	}
 	g, err := s.store.Grant(ctx, s.tenant, t.GrantID)

@@ -135,17 +135,23 @@ type Alarm struct {
 	Kind     grant.TripKind
 	Refresh  bool // it was a refresh token
 	Ended    bool // the whole login was ended for it
+	Burned   bool // nothing was used: who held a copy ended it (/burn)
+}
+
+// alarming says which records a person is told of.
+func alarming(r event.Record) bool {
+	return r.Name == event.TokenTripped || r.Name == event.RefreshReused || r.Name == event.GrantRevoked && r.Reason == event.ReasonBurned
 }
 
 // heed takes the alarms out of records that were committed together.
 func (t *trips) heed(records []event.Record) {
 	for _, r := range records {
-		if r.Name != event.TokenTripped && r.Name != event.RefreshReused || r.Subject == "" {
+		if !alarming(r) || r.Subject == "" {
 			continue
 		}
 		a := Alarm{
 			At: r.Time, Grant: r.Grant, Client: r.Client, Resource: r.Resource, Address: r.Facts.Address,
-			Kind: grant.TripKind(r.Detail), Refresh: r.Name == event.RefreshReused,
+			Kind: grant.TripKind(r.Detail), Refresh: r.Name == event.RefreshReused, Burned: r.Name == event.GrantRevoked,
 			Ended: slices.ContainsFunc(records, func(o event.Record) bool { return o.Name == event.GrantRevoked && o.Grant == r.Grant }),
 		}
 		t.mu.Lock()
@@ -185,13 +191,13 @@ func (s *Server) loadAlarms(ctx context.Context) error {
 		if err != nil {
 			return nil // verify says so; a start must not depend on it
 		}
-		switch r := leaf.Record; r.Name {
-		case event.TokenTripped, event.RefreshReused:
+		switch r := leaf.Record; {
+		case alarming(r):
 			if side, err := audit.DecodeSidecar(l.Sidecar); err == nil {
 				r.Facts = side.Facts
 			}
 			tail = append(tail, r)
-		case event.GrantRevoked: // recorded right behind what it came of
+		case r.Name == event.GrantRevoked: // recorded right behind what it came of
 			if n := len(tail) - 1; n >= 0 && tail[n].Grant == r.Grant && tail[n].Time.Equal(r.Time) {
 				s.trips.heed([]event.Record{tail[n], r})
 				tail = tail[:n]

@@ -260,6 +260,7 @@ type ownAPI struct {
 	who  agentwire.Whoami
 	http *http.Client
 	what string // what it means that no answer came
+	none string // and that the answer was no
 }
 
 func (a *app) ownAPI(who agentwire.Whoami) (*ownAPI, error) {
@@ -274,7 +275,7 @@ func (a *app) ownAPI(who agentwire.Whoami) (*ownAPI, error) {
 	}
 	tr := http.DefaultTransport.(*http.Transport).Clone()
 	tr.DisableKeepAlives = true // two requests, with a person between them
-	return &ownAPI{base: api, who: who, what: notDecided, http: &http.Client{
+	return &ownAPI{base: api, who: who, what: notDecided, none: notDecided, http: &http.Client{
 		Transport: c.RoundTripper(tr), Timeout: 30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -283,13 +284,23 @@ func (a *app) ownAPI(who agentwire.Whoami) (*ownAPI, error) {
 func (o *ownAPI) post(ctx context.Context, path string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
-		return fail(notDecided, err, "")
+		return fail(o.none, err, "")
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, o.base+path, bytes.NewReader(body))
+	return o.call(ctx, http.MethodPost, path, body, out)
+}
+
+func (o *ownAPI) get(ctx context.Context, path string, out any) error {
+	return o.call(ctx, http.MethodGet, path, nil, out)
+}
+
+func (o *ownAPI) call(ctx context.Context, method, path string, body []byte, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, o.base+path, bytes.NewReader(body))
 	if err != nil {
-		return fail(notDecided, err, "")
+		return fail(o.none, err, "")
 	}
-	req.Header.Set("Content-Type", "application/json")
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	res, err := o.http.Do(req)
 	if err != nil {
 		return o.unreached(err)
@@ -303,7 +314,7 @@ func (o *ownAPI) post(ctx context.Context, path string, in, out any) error {
 		return o.refused(res.StatusCode, answer)
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
-		return agentwire.NewError(agentwire.Failed, notDecided, "the server's answer is not understood", "", err)
+		return agentwire.NewError(agentwire.Failed, o.none, "the server's answer is not understood", "", err)
 	}
 	return nil
 }
@@ -334,6 +345,10 @@ func (o *ownAPI) refused(status int, answer []byte) error {
 		code, do = agentwire.Denied, "Compare the code with what the other computer shows, or start the login there again"
 	case doc.Code == "user_code_limit", status == http.StatusTooManyRequests:
 		code, do = agentwire.Denied, "Wait a few minutes, then try again"
+	case doc.Code == "decoys_full":
+		code, do = agentwire.Denied, "Use the decoys that there are (keytether decoy list), or wait an hour"
+	case doc.Code == "unlocker_unfit":
+		code, do = agentwire.Denied, "Sign in at "+strings.TrimSuffix(o.who.Issuer, "/")+"/me and press Unlock"
 	case doc.Code == "approver_unfit":
 		code, do = agentwire.Denied, "Approve in the browser, or at a computer where you logged in with its own browser"
 	case status == http.StatusForbidden:
@@ -341,11 +356,11 @@ func (o *ownAPI) refused(status int, answer []byte) error {
 	case status == http.StatusUnauthorized:
 		code, do = agentwire.NotLoggedIn, loginForAPI(o.who.Profile, o.who.Issuer)
 	case status == http.StatusNotFound:
-		do = "This server has no such API; approve in the browser"
+		do = "This server has no such API, or it is over already; see " + strings.TrimSuffix(o.who.Issuer, "/") + "/me"
 	case status >= http.StatusInternalServerError:
 		code, do = agentwire.Unreachable, "Try again in a moment"
 	}
-	what := notDecided
+	what := o.none
 	if status >= http.StatusInternalServerError {
 		what = o.what
 	}

@@ -32,7 +32,13 @@ type approveRig struct {
 
 func newApproveRig(t *testing.T) *approveRig {
 	t.Helper()
-	r := &approveRig{t: t, server: edgetest.NewServer(t, edgetest.Options{})}
+	return newApproveRigAt(t, edgetest.NewServer(t, edgetest.Options{}))
+}
+
+// newApproveRigAt is one more computer.
+func newApproveRigAt(t *testing.T, server *edgetest.Server) *approveRig {
+	t.Helper()
+	r := &approveRig{t: t, server: server}
 	socket := filepath.Join(t.TempDir(), "k", "agent.sock")
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, ended := make(chan struct{}), make(chan error, 1)
@@ -215,7 +221,7 @@ func TestApprove(t *testing.T) {
 
 // TestApproveOverUnreachable: where no answer comes, the command does not say more than it knows.
 func TestApproveOverUnreachable(t *testing.T) {
-	o := &ownAPI{what: "it is not known whether the decision arrived"}
+	o := &ownAPI{what: "it is not known whether the decision arrived", none: notDecided}
 	if e := describe(o.unreached(io.ErrUnexpectedEOF)); e.Code != agentwire.Unreachable || e.What != o.what {
 		t.Errorf("%+v", e)
 	}

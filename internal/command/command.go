@@ -132,6 +132,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		{"proxy", a.proxyCmd},
 		{"agent", a.agentCmd},
 		{"approve", a.approveCmd},
+		{"decoy", a.decoyCmd},
 		{"audit", a.auditCmd},
 		{"scan", a.scanCmd},
 		{"version", a.versionCmd},

@@ -151,7 +151,13 @@ func lackWords(lack string) string {
 func noticeFields(p agentwire.ProfileStatus) []field {
 	var out []field
 	for _, n := range p.Notices {
+		if n.Kind != "" && n.Kind != agentwire.NoticeLocked {
+			continue
+		}
 		what := n.Client + " logged in with a code, " + n.At.Local().Format("2006-01-02 15:04")
+		if n.Kind == agentwire.NoticeLocked {
+			what = "locked, because a decoy was used, " + n.At.Local().Format("2006-01-02 15:04")
+		}
 		if n.Host != "" {
 			what += ", on " + n.Host
 		}

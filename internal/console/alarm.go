@@ -22,8 +22,14 @@ func (a Alarm) Words() string {
 	case a.Kind == grant.TripBearer:
 		s = "A token was used without its key at " + a.Resource + ", as a copy would be"
 	}
+	if a.Burned {
+		s = "Somebody who held a copy of a token of " + a.Client + " said so at this server's page for leaked tokens"
+	}
 	if a.Address != "" {
 		s += ", from " + a.Address
+	}
+	if a.Burned {
+		return s + ". The login was ended; log in again."
 	}
 	s += ". It was refused."
 	switch {

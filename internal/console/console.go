@@ -60,7 +60,7 @@ func New(issuer, base string) *Site {
 		script: "'sha256-" + digest(submit) + "'",
 		pages:  make(map[string]*template.Template),
 	}
-	for _, name := range []string{"signin", "consent", "post", "retry", "error", "me", "signedout", "landing", "code", "devicedone"} {
+	for _, name := range []string{"signin", "consent", "post", "retry", "error", "me", "signedout", "landing", "code", "devicedone", "burn"} {
 		s.pages[name] = template.Must(template.New("layout.html").Funcs(funcs()).ParseFS(pages, "pages/layout.html", "pages/"+name+".html"))
 	}
 	return s

@@ -186,6 +186,7 @@ func (s *Site) Landing(w io.Writer) error {
 // Me is a person's own page.
 type Me struct {
 	Alarms       []Alarm
+	Locks        []Lock
 	Email        string
 	Done         string // what was just done; empty: nothing
 	Cards        []Card
@@ -214,6 +215,7 @@ type Card struct {
 	Last   time.Time
 	Grants []Grant
 	Token  string // of "This wasn't me"; empty: it stands elsewhere
+	Locked bool
 	Now    time.Time
 }
 

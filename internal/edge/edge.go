@@ -104,6 +104,8 @@ func (h *Handler) routes() {
 	h.page(pathMeRevoke, methods{http.MethodPost: h.meRevoke})
 	h.page(pathMeDisown, methods{http.MethodPost: h.meDisown})
 	h.page(pathMeSeen, methods{http.MethodPost: h.seen})
+	h.page(pathMeUnlock, methods{http.MethodPost: h.unlock})
+	h.page(oauth.PathBurn, methods{http.MethodGet: h.showBurn, http.MethodHead: h.showBurn, http.MethodPost: h.burn})
 	h.page(pathMeSignOut, methods{http.MethodPost: h.signOut})
 	h.page("/{$}", methods{http.MethodGet: h.landing, http.MethodHead: h.landing})
 	h.nowhere = h.page("/", nil)
@@ -113,6 +115,9 @@ func (h *Handler) routes() {
 	h.api(oauth.PathAPI+"/grants/{id}", authserver.ScopeAccount, http.MethodDelete, h.endGrant)
 	h.api(oauth.PathAPI+"/device/view", authserver.ScopeAccount, http.MethodPost, h.approvable)
 	h.api(oauth.PathAPI+"/device/decide", authserver.ScopeAccount, http.MethodPost, h.approve)
+	h.api(oauth.PathAPI+"/decoys", authserver.ScopeAccount, http.MethodGet, h.decoys)
+	h.api(oauth.PathAPI+"/decoys/plant", authserver.ScopeAccount, http.MethodPost, h.plant)
+	h.api(oauth.PathAPI+"/installations/{id}/unlock", authserver.ScopeAccount, http.MethodPost, h.unlockFrom)
 	h.api(oauth.PathAPI+"/audit/export", authserver.ScopeAdmin, http.MethodGet, h.export)
 	// Both of a folder's spellings, or the mux redirects the one to the other.
 	nothing := h.serve(h.nothingHere, h.directError)
@@ -131,6 +136,7 @@ const (
 	pathMeRevoke  = "/me/revoke"
 	pathMeDisown  = "/me/disown"
 	pathMeSeen    = "/me/seen"
+	pathMeUnlock  = "/me/unlock"
 	pathMeSignOut = "/me/signout"
 )
 

@@ -40,6 +40,9 @@ const (
 	// many fills a disk.
 	deviceRate, deviceBurst = 2, 300
 
+	// A burn looks into the store for each of up to a hundred strings.
+	burnRate, burnBurst = 1, 30
+
 	// maxAddresses is how many addresses are remembered at least, of about 200
 	// bytes each; twice as many at most.
 	maxAddresses = 20_000
@@ -63,7 +66,7 @@ func ConfigureServer(srv *http.Server) {
 
 type limits struct {
 	push, open, signIn, device *limiter
-	report                     *limiter
+	report, burn               *limiter
 }
 
 func newLimits() limits {
@@ -73,6 +76,7 @@ func newLimits() limits {
 		signIn: newLimiter(signInRate, signInBurst),
 		device: newLimiter(deviceRate, deviceBurst),
 		report: newLimiter(pushRate, pushBurst),
+		burn:   newLimiter(burnRate, burnBurst),
 	}
 }
 

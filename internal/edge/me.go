@@ -16,6 +16,7 @@ const signOutPurpose = "sign out"
 func revokePurpose(grant string) string        { return "revoke " + grant }
 func disownPurpose(installation string) string { return "disown " + installation }
 func seenPurpose(until string) string          { return "seen until " + until }
+func unlockPurpose(installation string) string { return "unlock " + installation }
 func disownGrantPurpose(grant string) string   { return "disown grant " + grant }
 
 // done says what the last form did. The query only chooses among these.
@@ -23,6 +24,8 @@ func done(word string) string {
 	switch word {
 	case "revoked":
 		return "Revoked. The tool is refused from now on."
+	case "unlocked":
+		return "Unlocked. Its tools go on by themselves. Plant new decoys: the one that was used has done its work."
 	case "disowned":
 		return "Everything that this computer could do for you has ended. If you did not use it, change your password and tell your administrator."
 	}
@@ -51,6 +54,9 @@ func (h *Handler) me(w *answer, r *http.Request) error {
 		page.Done = done(p.Get("done"))
 	}
 	h.banner(b, who, held, &page)
+	if page.Locks, err = h.locks(r, b, who, page.Now); err != nil {
+		return err
+	}
 	for _, in := range held {
 		page.Cards = append(page.Cards, h.card(b, in, page))
 	}
@@ -97,7 +103,8 @@ func (h *Handler) card(b authserver.Browser, in authserver.Held, page console.Me
 		First: in.Installation.FirstSeen, Last: in.Installation.LastSeen, Now: page.Now,
 	}
 	asked := func(l console.NewLogin) bool { return l.Installation.ID == c.ID && c.ID != "" }
-	if c.ID != "" && !slices.ContainsFunc(page.New, asked) { // else the banner has the button
+	c.Locked = slices.ContainsFunc(page.Locks, func(l console.Lock) bool { return l.Installation == c.ID })
+	if c.ID != "" && !c.Locked && !slices.ContainsFunc(page.New, asked) { // else the banner has the button
 		c.Token = h.server.FormToken(b, disownPurpose(c.ID))
 	}
 	for _, g := range in.Grants {

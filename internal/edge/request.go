@@ -76,7 +76,7 @@ func (h *Handler) call(w http.ResponseWriter, r *http.Request, url string) (auth
 	}
 	return authserver.Call{
 		Params: p, Proofs: r.Header[headerDPoP], Authorization: r.Header["Authorization"],
-		Method: r.Method, URL: url,
+		Method: r.Method, URL: url, From: h.address(r),
 	}, nil
 }
 

@@ -70,6 +70,11 @@ const (
 
 	// Tripwire.
 	TokenTripped Name = "token.tripped" // an access token was used without its own key; Detail says how
+
+	// Decoys.
+	DecoyPlanted         Name = "decoy.planted"
+	DecoyFired           Name = "decoy.fired"           // the installation is locked from now on; Detail says where it was presented
+	InstallationUnlocked Name = "installation.unlocked" // by a browser session, or from the installation that Detail names
 )
 
 // All lists every name, in the order they were introduced.
@@ -84,6 +89,7 @@ func All() []Name {
 		ResourceAdded, ResourceChanged, ResourceDisabled, KeyAdded, KeyRetired, AuditExported,
 		DeviceStarted, DeviceOpened, DeviceBound, DeviceApproved, DeviceDenied, DeviceExpired, DeviceRedeemed, DeviceRepeated, LoginsSeen,
 		TokenTripped,
+		DecoyPlanted, DecoyFired, InstallationUnlocked,
 	}
 }
 
@@ -100,6 +106,7 @@ const (
 	ReasonReuse        Reason = "refresh_reused"      // an old generation was presented
 	ReasonWrongKey     Reason = "refresh_wrong_key"   // a refresh token with a proof by another key
 	ReasonCopied       Reason = "token_copied"        // a copy of an access token was used
+	ReasonBurned       Reason = "burned"              // somebody who held a secret of it said that it leaked
 	ReasonIdle         Reason = "idle"                // not refreshed within the idle lifetime
 	ReasonLifetime     Reason = "lifetime"            // the grant's whole lifetime is over
 	ReasonClientGone   Reason = "client_disabled"     // its config entry was removed

@@ -95,6 +95,7 @@ type wire struct {
 	Prev     *uint64       `json:"prev"`
 	IssuedAt string        `json:"issued_at"`
 	At       string        `json:"at"`
+	Before   string        `json:"before"`
 	Until    string        `json:"until"`
 	Grant    string        `json:"grant"`
 	JTI      string        `json:"jti"`
@@ -103,8 +104,9 @@ type wire struct {
 }
 
 type grantEntry struct {
-	ID    string `json:"id"`
-	Until string `json:"until"`
+	ID     string `json:"id"`
+	Before string `json:"before"`
+	Until  string `json:"until"`
 }
 
 type tokenEntry struct {
@@ -133,7 +135,7 @@ func parse(name, id string, data []byte) (Event, error) {
 }
 
 func (w *wire) event(name string) (Event, error) {
-	single := w.Prev != nil || w.Until != "" || w.Grant != "" || w.JTI != ""
+	single := w.Prev != nil || w.Until != "" || w.Before != "" || w.Grant != "" || w.JTI != ""
 	switch {
 	case name == "heartbeat" && !single && w.IssuedAt == "" && w.Grants == nil && w.Tokens == nil:
 		at, err := parseTime(w.At)
@@ -145,6 +147,9 @@ func (w *wire) event(name string) (Event, error) {
 			return nil, err
 		}
 		if e.Until, err = parseTime(w.Until); err != nil {
+			return nil, err
+		}
+		if e.Before, err = parseBefore(w.Before); err != nil {
 			return nil, err
 		}
 		if !validID(e.Grant + e.JTI) {
@@ -167,24 +172,36 @@ func (w *wire) snapshot() (Event, error) {
 	}
 	e := &Snapshot{Sequence: *w.Seq, IssuedAt: at}
 	for _, g := range *w.Grants {
-		if e.Grants, err = appendEntry(e.Grants, g.ID, g.Until); err != nil {
+		if e.Grants, err = appendEntry(e.Grants, g.ID, g.Before, g.Until); err != nil {
 			return nil, err
 		}
 	}
 	for _, t := range *w.Tokens {
-		if e.Tokens, err = appendEntry(e.Tokens, t.JTI, t.Until); err != nil {
+		if e.Tokens, err = appendEntry(e.Tokens, t.JTI, "", t.Until); err != nil {
 			return nil, err
 		}
 	}
 	return e, nil
 }
 
-func appendEntry(list []Entry, id, until string) ([]Entry, error) {
+func appendEntry(list []Entry, id, before, until string) ([]Entry, error) {
+	b, err := parseBefore(before)
+	if err != nil {
+		return nil, err
+	}
 	t, err := parseTime(until)
 	if err != nil || !validID(id) {
 		return nil, fmt.Errorf("%w: entry", ErrFormat)
 	}
-	return append(list, Entry{ID: id, Until: t}), nil
+	return append(list, Entry{ID: id, Before: b, Until: t}), nil
+}
+
+// parseBefore reads a time that may be absent.
+func parseBefore(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	return parseTime(s)
 }
 
 func parseTime(s string) (time.Time, error) {

@@ -38,6 +38,7 @@ func AppendRevoked(dst []byte, e *Revoked) ([]byte, error) {
 	} else {
 		w.id(`,"jti":`, e.JTI)
 	}
+	w.before(e.Before)
 	w.time(`,"until":`, e.Until)
 	return w.close()
 }
@@ -45,6 +46,9 @@ func AppendRevoked(dst []byte, e *Revoked) ([]byte, error) {
 func (e *Revoked) check() error {
 	if (e.Grant == "") == (e.JTI == "") {
 		return fmt.Errorf("%w: revoked must name a grant or a token", ErrFormat)
+	}
+	if e.JTI != "" && !e.Before.IsZero() {
+		return fmt.Errorf("%w: a token is revoked as a whole", ErrFormat)
 	}
 	if e.Sequence <= e.Prev {
 		return fmt.Errorf("%w: sequence %d after %d", ErrFormat, e.Sequence, e.Prev)
@@ -92,10 +96,19 @@ func (w *writer) entries(name, key string, list []Entry) {
 			}
 		}
 		w.id(`{"`+key+`":`, e.ID)
+		if key == "id" {
+			w.before(e.Before)
+		}
 		w.time(`,"until":`, e.Until)
 		w.b = append(w.b, '}')
 	}
 	w.b = append(w.b, ']')
+}
+
+func (w *writer) before(t time.Time) {
+	if !t.IsZero() {
+		w.time(`,"before":`, t)
+	}
 }
 
 func (w *writer) id(before, s string) {

@@ -8,12 +8,14 @@
 //
 //	snapshot   {"seq":7,"issued_at":…,"grants":[{"id":"grt_…","until":…}],"tokens":[{"jti":"jti_…","until":…}]}
 //	revoked    {"seq":9,"prev":7,"at":…,"grant":"grt_…","until":…}      or "jti" in place of "grant"
+//	revoked    {"seq":9,"prev":7,"at":…,"grant":"grt_…","before":…,"until":…}
 //	heartbeat  {"seq":9,"at":…}
 //
 // Times are RFC 3339 in UTC with microseconds. A snapshot comes first and may
 // come again. It holds what was revoked and could still be alive: an entry
 // ends at `until`, when the last access token that it could concern has
-// expired. Revocations follow in commit order. Sequence numbers grow but need
+// expired. A grant with `before`, there or in a snapshot, was locked and not
+// revoked: its tokens with an earlier `iat` are over, and later ones are good. Revocations follow in commit order. Sequence numbers grow but need
 // not be dense, since a resource server hears only of what concerns it; each
 // revocation therefore names the one before it on this stream (`prev`), and
 // each heartbeat, sent every HeartbeatEvery, the last one. So a loss is seen,
@@ -37,7 +39,7 @@ const (
 	PruneGrace = 5 * time.Minute
 
 	MaxLine    = 16 << 10  // bytes of one line
-	MaxEvent   = 128 << 20 // bytes of one event's data: a snapshot of MaxEntries
+	MaxEvent   = 192 << 20 // bytes of one event's data: a snapshot of MaxEntries
 	MaxEntries = 1 << 20   // grants and tokens that a State holds
 	MaxID      = 64        // bytes of a grant id or jti
 )
@@ -61,8 +63,9 @@ type Event interface {
 // Entry is a revoked grant or token and the time at which nothing of it can
 // be alive any more.
 type Entry struct {
-	ID    string
-	Until time.Time
+	ID     string
+	Before time.Time // of a grant: only its tokens issued before this; zero: all
+	Until  time.Time
 }
 
 // Snapshot is all that is revoked and could still be alive.
@@ -78,8 +81,9 @@ type Revoked struct {
 	Sequence uint64
 	Prev     uint64 // sequence of the event before it on this stream
 	At       time.Time
-	Grant    string // either this
-	JTI      string // or this
+	Grant    string    // either this
+	JTI      string    // or this
+	Before   time.Time // of a grant: only its tokens issued before this; zero: all
 	Until    time.Time
 }
 

@@ -39,18 +39,20 @@ func encode(t interface{ Fatal(...any) }, events ...Event) []byte {
 func TestGolden(t *testing.T) {
 	got := string(encode(
 		t,
-		&Snapshot{Sequence: 7, IssuedAt: t0, Grants: []Entry{{"grt_a", t0.Add(time.Minute)}, {"grt_b", t0}}, Tokens: []Entry{{"jti_c", t0}}},
+		&Snapshot{Sequence: 7, IssuedAt: t0, Grants: []Entry{{ID: "grt_a", Until: t0.Add(time.Minute)}, {ID: "grt_b", Until: t0}}, Tokens: []Entry{{ID: "jti_c", Until: t0}}},
 		&Revoked{Sequence: 9, Prev: 7, At: t0, Grant: "grt_d", Until: t0},
 		&Revoked{Sequence: 10, Prev: 9, At: t0, JTI: "jti_e", Until: t0},
-		&Heartbeat{Sequence: 10, At: t0},
-		&Snapshot{Sequence: 0, IssuedAt: t0},
+		&Revoked{Sequence: 11, Prev: 10, At: t0, Grant: "grt_f", Before: t0, Until: t0},
+		&Heartbeat{Sequence: 11, At: t0},
+		&Snapshot{Sequence: 0, IssuedAt: t0, Grants: []Entry{{ID: "grt_f", Before: t0, Until: t0}}},
 	))
 	const at = `"2026-11-24T08:00:00.123456Z"`
 	want := "event: snapshot\nid: 7\ndata: {\"seq\":7,\"issued_at\":" + at + `,"grants":[{"id":"grt_a","until":"2026-11-24T08:01:00.123456Z"},{"id":"grt_b","until":` + at + `}],"tokens":[{"jti":"jti_c","until":` + at + "}]}\n\n" +
 		"event: revoked\nid: 9\ndata: {\"seq\":9,\"prev\":7,\"at\":" + at + `,"grant":"grt_d","until":` + at + "}\n\n" +
 		"event: revoked\nid: 10\ndata: {\"seq\":10,\"prev\":9,\"at\":" + at + `,"jti":"jti_e","until":` + at + "}\n\n" +
-		"event: heartbeat\nid: 10\ndata: {\"seq\":10,\"at\":" + at + "}\n\n" +
-		"event: snapshot\nid: 0\ndata: {\"seq\":0,\"issued_at\":" + at + `,"grants":[],"tokens":[]}` + "\n\n"
+		"event: revoked\nid: 11\ndata: {\"seq\":11,\"prev\":10,\"at\":" + at + `,"grant":"grt_f","before":` + at + `,"until":` + at + "}\n\n" +
+		"event: heartbeat\nid: 11\ndata: {\"seq\":11,\"at\":" + at + "}\n\n" +
+		"event: snapshot\nid: 0\ndata: {\"seq\":0,\"issued_at\":" + at + `,"grants":[{"id":"grt_f","before":` + at + `,"until":` + at + `}],"tokens":[]}` + "\n\n"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -61,13 +63,14 @@ func TestEncodersRefuse(t *testing.T) {
 	for name, err := range map[string]error{
 		"neither":         second(AppendRevoked(nil, &Revoked{Sequence: 1, At: t0, Until: t0})),
 		"both":            second(AppendRevoked(nil, &Revoked{Sequence: 1, At: t0, Until: t0, Grant: "a", JTI: "b"})),
+		"before of one":   second(AppendRevoked(nil, &Revoked{Sequence: 1, At: t0, Until: t0, JTI: "a", Before: t0})),
 		"backwards":       second(AppendRevoked(nil, &Revoked{Sequence: 1, Prev: 1, At: t0, Until: t0, Grant: "a"})),
 		"line break":      second(AppendRevoked(nil, &Revoked{Sequence: 1, At: t0, Until: t0, Grant: "a\nb"})),
 		"quote":           second(AppendRevoked(nil, &Revoked{Sequence: 1, At: t0, Until: t0, JTI: `a"b`})),
 		"long":            second(AppendRevoked(nil, &Revoked{Sequence: 1, At: t0, Until: t0, JTI: long})),
 		"no time":         second(AppendRevoked(nil, &Revoked{Sequence: 1, At: t0, JTI: "a"})),
-		"snapshot's id":   second(AppendSnapshot(nil, &Snapshot{IssuedAt: t0, Grants: []Entry{{"", t0}}})),
-		"snapshot's time": second(AppendSnapshot(nil, &Snapshot{IssuedAt: t0, Tokens: []Entry{{"a", time.Time{}}}})),
+		"snapshot's id":   second(AppendSnapshot(nil, &Snapshot{IssuedAt: t0, Grants: []Entry{{ID: "", Until: t0}}})),
+		"snapshot's time": second(AppendSnapshot(nil, &Snapshot{IssuedAt: t0, Tokens: []Entry{{ID: "a", Until: time.Time{}}}})),
 		"heartbeat":       second(AppendHeartbeat(nil, &Heartbeat{})),
 	} {
 		if !errors.Is(err, ErrFormat) {
@@ -87,7 +90,7 @@ func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		id := rapid.StringMatching(`[A-Za-z0-9_.~-]{1,64}`)
 		at := rapid.Custom(func(t *rapid.T) time.Time { return time.UnixMicro(rapid.Int64Range(1, 4e15).Draw(t, "at")).UTC() })
-		entries := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Entry { return Entry{id.Draw(t, "id"), at.Draw(t, "until")} }), 0, 200)
+		entries := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Entry { return Entry{ID: id.Draw(t, "id"), Until: at.Draw(t, "until")} }), 0, 200)
 		var events []Event
 		for range rapid.IntRange(1, 4).Draw(t, "n") {
 			seq := rapid.Uint64Range(1, 1<<63).Draw(t, "seq")
@@ -197,7 +200,7 @@ func TestDecoderIsBounded(t *testing.T) {
 			t.Errorf("%d lines: %v, want %v", n, err, want)
 		}
 	}
-	if e := (&Snapshot{IssuedAt: t0, Grants: []Entry{{strings.Repeat("a", MaxID), t0}}}); len(encode(t, e))-len(encode(t, &Snapshot{IssuedAt: t0})) > MaxEvent/MaxEntries {
+	if e := (&Snapshot{IssuedAt: t0, Grants: []Entry{{ID: strings.Repeat("a", MaxID), Before: t0, Until: t0}}}); len(encode(t, e))-len(encode(t, &Snapshot{IssuedAt: t0})) > MaxEvent/MaxEntries {
 		t.Error("a snapshot of MaxEntries may be longer than MaxEvent")
 	}
 }
@@ -205,7 +208,7 @@ func TestDecoderIsBounded(t *testing.T) {
 func snapshot(seq uint64, grants ...string) *Snapshot {
 	e := &Snapshot{Sequence: seq, IssuedAt: t0}
 	for _, g := range grants {
-		e.Grants = append(e.Grants, Entry{g, t0.Add(time.Hour)})
+		e.Grants = append(e.Grants, Entry{ID: g, Until: t0.Add(time.Hour)})
 	}
 	return e
 }
@@ -255,7 +258,7 @@ func TestStateNoticesLoss(t *testing.T) {
 // Invariant: RV-4
 func TestStateForgetsNothingBeforeItsEnd(t *testing.T) {
 	var s State
-	if s.Ready() || s.Revoked("a", "a") || s.Revoked("", "") || !s.LastHeard().IsZero() {
+	if s.Ready() || s.Revoked("a", "a", t0) || s.Revoked("", "", t0) || !s.LastHeard().IsZero() {
 		t.Error("the zero state knows something")
 	}
 	must := func(err error) {
@@ -274,23 +277,56 @@ func TestStateForgetsNothingBeforeItsEnd(t *testing.T) {
 		grant, jti string
 		want       bool
 	}{{"a", "", true}, {"b", "x", true}, {"x", "j", true}, {"x", "x", false}, {"j", "a", false}, {"", "", false}} {
-		if got := s.Revoked(tt.grant, tt.jti); got != tt.want {
+		if got := s.Revoked(tt.grant, tt.jti, t0); got != tt.want {
 			t.Errorf("Revoked(%q, %q) = %t", tt.grant, tt.jti, got)
 		}
 	}
 	must(s.Apply(&Heartbeat{Sequence: 2}, t0.Add(time.Minute+PruneGrace)))
-	if !s.Revoked("", "j") {
+	if !s.Revoked("", "j", t0) {
 		t.Error("forgotten within the grace")
 	}
 	must(s.Apply(&Heartbeat{Sequence: 2}, t0.Add(3*time.Minute+PruneGrace)))
-	if s.Revoked("", "j") || s.Len() != 2 {
+	if s.Revoked("", "j", t0) || s.Len() != 2 {
 		t.Error("not pruned after its end")
 	}
 	// A later end wins, in whatever order they come.
-	must(s.Apply(&Snapshot{Sequence: 2, Grants: []Entry{{"a", t0.Add(time.Minute)}}}, t0))
+	must(s.Apply(&Snapshot{Sequence: 2, Grants: []Entry{{ID: "a", Until: t0.Add(time.Minute)}}}, t0))
 	s.Prune(t0.Add(50 * time.Minute))
-	if !s.Revoked("a", "") {
+	if !s.Revoked("a", "", t0) {
 		t.Error("a shorter end shortened a longer one")
+	}
+}
+
+// A grant that was locked: its tokens of before are over and those issued later
+// are not, in whatever order entries of it come; a revocation takes all of them.
+//
+// Invariant: DC-6
+func TestStateOfALock(t *testing.T) {
+	var s State
+	lock := func(seq uint64, before time.Time) *Revoked {
+		return &Revoked{Sequence: seq, Prev: seq - 1, At: t0, Grant: "g", Before: before, Until: t0.Add(time.Minute)}
+	}
+	want := func(what string, issued time.Time, want bool) {
+		t.Helper()
+		if got := s.Revoked("g", "", issued); got != want {
+			t.Errorf("%s: revoked %t", what, got)
+		}
+	}
+	for _, e := range []Event{snapshot(1), lock(2, t0.Add(time.Second)), lock(3, t0)} {
+		if err := s.Apply(e, t0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want("of before", t0, true)
+	want("of no known time", time.Time{}, true)
+	want("of after", t0.Add(time.Second), false)
+	want("before a second lock", t0.Add(time.Second), false)
+	for seq, e := range []Event{lock(4, t0.Add(time.Hour)), revoked(5, 4, "g"), lock(6, t0)} {
+		if err := s.Apply(e, t0); err != nil {
+			t.Fatal(err)
+		}
+		want("after the next entry", t0.Add(time.Minute), true)
+		want("much later", t0.Add(2*time.Hour), seq > 0)
 	}
 }
 
@@ -298,7 +334,7 @@ func TestStateIsBounded(t *testing.T) {
 	s := State{limit: 1000}
 	full := &Snapshot{Sequence: 1, Grants: make([]Entry, s.limit)}
 	for i := range full.Grants {
-		full.Grants[i] = Entry{fmt.Sprint("grt_", i), t0.Add(time.Hour)}
+		full.Grants[i] = Entry{ID: fmt.Sprint("grt_", i), Until: t0.Add(time.Hour)}
 	}
 	if err := s.Apply(full, t0); err != nil {
 		t.Fatal(err)
@@ -327,12 +363,12 @@ func (v *server) snapshot(now time.Time) *Snapshot {
 	e := &Snapshot{Sequence: v.seq, IssuedAt: now}
 	for id, until := range v.grants {
 		if until.After(now) {
-			e.Grants = append(e.Grants, Entry{id, until})
+			e.Grants = append(e.Grants, Entry{ID: id, Until: until})
 		}
 	}
 	for id, until := range v.tokens {
 		if until.After(now) {
-			e.Tokens = append(e.Tokens, Entry{id, until})
+			e.Tokens = append(e.Tokens, Entry{ID: id, Until: until})
 		}
 	}
 	return e
@@ -379,19 +415,19 @@ func TestSnapshotEqualsHistory(t *testing.T) {
 		if err := fresh.Apply(v.snapshot(now), now); err != nil {
 			t.Fatal(err)
 		}
-		alive := func(m map[string]time.Time) map[string]time.Time {
+		alive := func(m map[string]ended) map[string]ended {
 			m = maps.Clone(m)
-			maps.DeleteFunc(m, func(_ string, until time.Time) bool { return !until.After(now) })
+			maps.DeleteFunc(m, func(_ string, e ended) bool { return !e.until.After(now) })
 			return m
 		}
 		if !maps.Equal(alive(old.grants), fresh.grants) || !maps.Equal(alive(old.tokens), fresh.tokens) ||
 			old.LastSeq() != fresh.LastSeq() || !old.Ready() || !fresh.Ready() {
 			t.Fatalf("old %+v\nfresh %+v", old, fresh)
 		}
-		for _, m := range []map[string]time.Time{old.grants, old.tokens} {
-			for id, until := range m {
-				if now.Sub(until) > PruneGrace+90*time.Second+time.Minute {
-					t.Fatalf("%s is kept since %v at %v", id, until, now)
+		for _, m := range []map[string]ended{old.grants, old.tokens} {
+			for id, e := range m {
+				if now.Sub(e.until) > PruneGrace+90*time.Second+time.Minute {
+					t.Fatalf("%s is kept since %v at %v", id, e.until, now)
 				}
 			}
 		}
@@ -399,8 +435,9 @@ func TestSnapshotEqualsHistory(t *testing.T) {
 }
 
 func FuzzDecoder(f *testing.F) {
-	f.Add(encode(f, &Snapshot{Sequence: 7, IssuedAt: t0, Grants: []Entry{{"grt_a", t0}}, Tokens: []Entry{{"jti_c", t0}}}, &Heartbeat{Sequence: 7, At: t0}))
+	f.Add(encode(f, &Snapshot{Sequence: 7, IssuedAt: t0, Grants: []Entry{{ID: "grt_a", Until: t0}}, Tokens: []Entry{{ID: "jti_c", Until: t0}}}, &Heartbeat{Sequence: 7, At: t0}))
 	f.Add(encode(f, &Revoked{Sequence: 9, Prev: 7, At: t0, Grant: "grt_d", Until: t0}))
+	f.Add(encode(f, &Revoked{Sequence: 9, Prev: 7, At: t0, Grant: "grt_d", Before: t0, Until: t0}))
 	f.Add([]byte(": c\r\nevent: heartbeat\r\nid: 1\r\ndata: {\"seq\":1,\r\ndata:\"at\":\"2026-11-24T08:00:00.123456Z\"}\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d := NewDecoder(bytes.NewReader(b))
@@ -418,7 +455,7 @@ func FuzzDecoder(f *testing.F) {
 				t.Fatalf("%+v does not survive: %v", e, err)
 			}
 			_ = s.Apply(e, t0)
-			if r, ok := e.(*Revoked); ok && !s.Revoked(r.Grant, r.JTI) {
+			if r, ok := e.(*Revoked); ok && !s.Revoked(r.Grant, r.JTI, time.Time{}) {
 				t.Fatalf("%+v had no effect", e)
 			}
 		}
@@ -429,14 +466,14 @@ func BenchmarkRevoked(b *testing.B) {
 	var s State
 	e := snapshot(1)
 	for i := range 10_000 {
-		e.Grants = append(e.Grants, Entry{fmt.Sprint("grt_", i), t0.Add(time.Hour)})
+		e.Grants = append(e.Grants, Entry{ID: fmt.Sprint("grt_", i), Until: t0.Add(time.Hour)})
 	}
 	if err := s.Apply(e, t0); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if s.Revoked("grt_01ARZ3NDEKTSV4RRFFQ69G5FAV", "jti_01ARZ3NDEKTSV4RRFFQ69G5FAV") {
+		if s.Revoked("grt_01ARZ3NDEKTSV4RRFFQ69G5FAV", "jti_01ARZ3NDEKTSV4RRFFQ69G5FAV", t0) {
 			b.Fatal("revoked")
 		}
 	}

@@ -15,10 +15,13 @@ type State struct {
 	seq    uint64
 	heard  time.Time
 	pruned time.Time
-	grants map[string]time.Time // id → until
-	tokens map[string]time.Time // jti → until
-	limit  int                  // of entries; zero is MaxEntries
+	grants map[string]ended // by id
+	tokens map[string]ended // by jti
+	limit  int              // of entries; zero is MaxEntries
 }
+
+// ended is an entry: Before and Until of Entry.
+type ended struct{ before, until time.Time }
 
 // Apply takes the next event, at time now of the reader's clock. ErrGap means
 // that an event was lost: the state is not ready until the next snapshot, so
@@ -44,15 +47,15 @@ func (s *State) Apply(e Event, now time.Time) error {
 
 func (s *State) apply(e Event) error {
 	if s.grants == nil {
-		s.grants, s.tokens = map[string]time.Time{}, map[string]time.Time{}
+		s.grants, s.tokens = map[string]ended{}, map[string]ended{}
 	}
 	switch e := e.(type) {
 	case *Snapshot:
 		for _, g := range e.Grants {
-			add(s.grants, g.ID, g.Until)
+			add(s.grants, g.ID, ended{g.Before, g.Until})
 		}
 		for _, t := range e.Tokens {
-			add(s.tokens, t.ID, t.Until)
+			add(s.tokens, t.ID, ended{until: t.Until})
 		}
 		s.seq, s.ready = e.Sequence, true
 		return nil
@@ -62,9 +65,9 @@ func (s *State) apply(e Event) error {
 		}
 		// What is revoked is revoked, whatever was lost before it.
 		if e.Grant != "" {
-			add(s.grants, e.Grant, e.Until)
+			add(s.grants, e.Grant, ended{e.Before, e.Until})
 		} else {
-			add(s.tokens, e.JTI, e.Until)
+			add(s.tokens, e.JTI, ended{until: e.Until})
 		}
 		if !s.ready || e.Prev != s.seq || e.Sequence <= e.Prev {
 			return fmt.Errorf("%w: %d follows %d, not %d", ErrGap, e.Sequence, e.Prev, s.seq)
@@ -80,16 +83,23 @@ func (s *State) apply(e Event) error {
 	return fmt.Errorf("%w: unknown event", ErrFormat)
 }
 
-func add(m map[string]time.Time, id string, until time.Time) {
-	if until.After(m[id]) {
-		m[id] = until
+// add merges what was heard: the more that has ended and the longer it is kept
+// wins.
+func add(m map[string]ended, id string, e ended) {
+	old, ok := m[id]
+	if ok && (old.before.IsZero() || !e.before.IsZero() && old.before.After(e.before)) {
+		e.before = old.before
 	}
+	if old.until.After(e.until) {
+		e.until = old.until
+	}
+	m[id] = e
 }
 
-// Revoked reports whether the grant or the token is known to be revoked.
-// Empty ids are not.
-func (s *State) Revoked(grant, jti string) bool {
-	if _, ok := s.grants[grant]; ok {
+// Revoked reports whether a token is known to be revoked: by its grant, if it
+// was issued before what is over of that, or by its jti. Empty ids are not.
+func (s *State) Revoked(grant, jti string, issued time.Time) bool {
+	if e, ok := s.grants[grant]; ok && (e.before.IsZero() || issued.Before(e.before)) {
 		return true
 	}
 	_, ok := s.tokens[jti]
@@ -122,9 +132,9 @@ func (s *State) full() bool {
 // it by itself every minute.
 func (s *State) Prune(now time.Time) {
 	s.pruned = now
-	for _, m := range []map[string]time.Time{s.grants, s.tokens} {
-		for id, until := range m {
-			if now.Sub(until) > PruneGrace {
+	for _, m := range []map[string]ended{s.grants, s.tokens} {
+		for id, e := range m {
+			if now.Sub(e.until) > PruneGrace {
 				delete(m, id)
 			}
 		}

@@ -107,7 +107,7 @@ type Collect struct {
 }
 
 // Abandon ends it before its time: the tool was stopped, after the person's Allow
-// perhaps, or polls in spite of every slow_down.
+// perhaps, or polls in spite of every slow_down, or its device code leaked.
 type Abandon struct {
 	Client     string
 	Thumbprint string
@@ -311,7 +311,7 @@ func stepAbandon(s Device, e Abandon, env Env) (Device, []Effect, error) {
 		return s, nil, err
 	}
 	// The person's Allow does not bind a tool that has stopped since.
-	if s.Status != Pending && (s.Status != Approved || e.Reason != event.ReasonCancelled) {
+	if s.Status != Pending && (s.Status != Approved || e.Reason == event.ReasonHammering) {
 		return s, nil, ErrNotPending
 	}
 	s.Status, s.DecidedAt = Denied, env.Now

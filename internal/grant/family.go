@@ -69,6 +69,7 @@ type Refresh struct {
 	Resource   string   // asked for; empty means the grant's
 	Bearer     bool     // client and resource both still allow a token without a key
 	Unbound    bool     // an access token without a key is asked for; the refresh token stays bound
+	Locked     bool     // the grant's installation is
 	// Successor is the hash of the presented token's successor under
 	// Env.Random.Salt; Repeat the same under the state's own salt.
 	Successor Hash
@@ -80,6 +81,9 @@ type Revoke struct {
 	Reason event.Reason
 	// By is the account that did it, when that is not the grant's subject.
 	By string
+	// Address is where it was asked for, when that was not by the person or the
+	// tool: burning. May be empty.
+	Address string
 }
 
 // RevokeToken ends one access token of the grant (RFC 7009 §2.1).
@@ -122,11 +126,12 @@ func StepGrant(g Grant, e GrantEvent, env Env) (Grant, []Effect, error) {
 			return g, nil, ErrInactive
 		}
 		g, effects := g.end(Revoked, e.Reason, env)
+		r := effects[0].(Record)
 		if e.By != "" && e.By != g.Subject {
-			r := effects[0].(Record)
 			r.Detail = e.By
-			effects[0] = r
 		}
+		r.Facts.Address = e.Address
+		effects[0] = r
 		return g, effects, nil
 	case RevokeToken:
 		return stepRevokeToken(g, e, env)
@@ -176,6 +181,9 @@ func stepRefresh(g Grant, e Refresh, env Env) (Grant, []Effect, error) {
 		return g.steal(event.ReasonWrongKey, ErrWrongKey, env)
 	case e.Unbound && !e.Bearer:
 		return g, nil, ErrBound
+	}
+	if e.Locked {
+		return g, nil, ErrLocked // after the key: another one's is theft, locked or not
 	}
 	switch age := g.Generation - e.Generation; {
 	case age == 0:
@@ -289,7 +297,7 @@ func (g Grant) issue(scope []string, thumbprint string, env Env) (Grant, []Effec
 	t := AccessToken{
 		JTI: id.New(id.TokenID, env.Now, env.Random.Token), Grant: g.ID,
 		Subject: g.Subject, Client: g.Client, Scope: scope, Resource: g.Resource,
-		Thumbprint: thumbprint, AuthTime: g.AuthTime, ACR: g.ACR,
+		Thumbprint: thumbprint, Installation: g.Installation, AuthTime: g.AuthTime, ACR: g.ACR,
 		IssuedAt: env.Now, ExpiresAt: until,
 	}
 	if until.After(g.AccessUntil) {

@@ -98,10 +98,12 @@ type AccessToken struct {
 	Scope      []string
 	Resource   string // aud
 	Thumbprint string // cnf.jkt; empty for a bearer token
-	AuthTime   time.Time
-	ACR        string
-	IssuedAt   time.Time
-	ExpiresAt  time.Time
+	// Installation is not in the token: nothing is minted for one that is locked.
+	Installation string
+	AuthTime     time.Time
+	ACR          string
+	IssuedAt     time.Time
+	ExpiresAt    time.Time
 }
 
 // The answers that a Step can give. Package authserver turns them into the
@@ -135,6 +137,7 @@ var (
 	ErrSuperseded     = errors.New("grant: the refresh token was replaced, and its successor used")
 	ErrReused         = errors.New("grant: an old refresh token was used again")
 	ErrWrongKey       = errors.New("grant: the refresh token came with a proof by another key")
+	ErrLocked         = errors.New("grant: the installation is locked, because a decoy was used")
 	ErrUnknownToken   = errors.New("grant: not a token of this grant")
 )
 

@@ -44,6 +44,10 @@ const (
 	// a copy. One token of a grant ends in this time, and one record is made.
 	TripBearerPause = time.Minute
 
+	// DecoyLife: a decoy is looked for as long as a stolen copy of a disk may lie
+	// about before somebody tries what is on it.
+	DecoyLife = 365 * 24 * time.Hour
+
 	// ProofLife: a DPoP proof without a server nonce.
 	ProofLife = 60 * time.Second
 

@@ -144,17 +144,21 @@ type Redeem struct {
 	FirstRefresh func(grant id.Raw) Hash
 }
 
+// BurnRequest says that its request_uri or code leaked: what is not redeemed ends.
+type BurnRequest struct{}
+
 // Lapse asks whether time has ended the request.
 type Lapse struct{}
 
-func (Open) requestEvent()       {}
-func (Approve) requestEvent()    {}
-func (Deny) requestEvent()       {}
-func (OfferNonce) requestEvent() {}
-func (Answer) requestEvent()     {}
-func (IssueCode) requestEvent()  {}
-func (Redeem) requestEvent()     {}
-func (Lapse) requestEvent()      {}
+func (Open) requestEvent()        {}
+func (Approve) requestEvent()     {}
+func (Deny) requestEvent()        {}
+func (OfferNonce) requestEvent()  {}
+func (Answer) requestEvent()      {}
+func (IssueCode) requestEvent()   {}
+func (Redeem) requestEvent()      {}
+func (BurnRequest) requestEvent() {}
+func (Lapse) requestEvent()       {}
 
 // StepRequest applies one event to a request. It does no I/O: time and
 // randomness come in env. See the package comment for what errors mean.
@@ -179,6 +183,8 @@ func StepRequest(s Request, e RequestEvent, env Env) (Request, []Effect, error) 
 		return stepIssueCode(s, e, env)
 	case Redeem:
 		return stepRedeem(s, e, env)
+	case BurnRequest:
+		return stepBurn(s, env)
 	}
 	panic("grant: unknown request event")
 }
@@ -253,6 +259,16 @@ func stepDeny(s Request, e Deny, env Env) (Request, []Effect, error) {
 	}
 	s.Status, s.Subject = Denied, e.Subject
 	return s, []Effect{s.record(event.RequestDenied, env)}, nil
+}
+
+func stepBurn(s Request, env Env) (Request, []Effect, error) {
+	if s.Status != Pending && s.Status != Approved {
+		return s, nil, ErrNotPending
+	}
+	s.Status, s.NonceHash, s.CodeHash = Denied, Hash{}, Hash{} // neither can be answered or redeemed
+	r := s.record(event.RequestRefused, env)
+	r.Reason = event.ReasonBurned
+	return s, []Effect{r}, nil
 }
 
 func stepOffer(s Request, e OfferNonce, env Env) (Request, []Effect, error) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keytether/keytether/internal/event"
 	"github.com/keytether/keytether/internal/id"
 )
 
@@ -21,7 +22,7 @@ var update = flag.Bool("update", false, "write what happens into the scenarios; 
 // with the time that passes before it; behind "=>" stand the state afterwards,
 // the answer, and what is recorded. A line that begins with # is for the reader.
 //
-// Invariant: CF-3c, CF-4a, CF-4b, CF-6, DP-18c, DP-18d, DP-18e, DP-18g, GR-2, GR-3, HS-3, HS-5, HS-6, TK-19b
+// Invariant: DC-2, BN-1, BN-2, CF-3c, CF-4a, CF-4b, CF-6, DP-18c, DP-18d, DP-18e, DP-18g, GR-2, GR-3, HS-3, HS-5, HS-6, TK-19b
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -176,6 +177,10 @@ func (w *world) play(t *testing.T, words []string) string {
 		return fmt.Sprintf("%s %s", w.pace.Interval, [...]string{"accepted", "slow_down", "denied"}[a])
 	case "refresh":
 		return w.refresh(t, get)
+	case "burn":
+		return w.request(BurnRequest{})
+	case "burn-device":
+		return w.device(Abandon{Client: w.dev.Client, Thumbprint: w.dev.Thumbprint, Reason: event.ReasonBurned})
 	case "revoke":
 		return w.family(Revoke{Reason: "person"})
 	case "revoke-token":
@@ -200,7 +205,7 @@ func (w *world) refresh(t *testing.T, get func(k, def string) string) string {
 	}
 	e := Refresh{
 		Client: get("client", "cli"), Generation: gen, Presented: presented, Thumbprint: get("key", "K"),
-		Unbound: get("unbound", "no") == "yes", Bearer: get("bearer", "yes") == "yes", Resource: get("resource", ""), Successor: token(gen+1, w.env.Random.Salt), Repeat: token(gen+1, w.grant.Salt),
+		Unbound: get("unbound", "no") == "yes", Bearer: get("bearer", "yes") == "yes", Locked: get("locked", "no") == "yes", Resource: get("resource", ""), Successor: token(gen+1, w.env.Random.Salt), Repeat: token(gen+1, w.grant.Salt),
 	}
 	if s := get("scope", ""); s != "" {
 		e.Scope = strings.Split(s, ",")
@@ -291,7 +296,7 @@ func answerName(err error) string {
 		"NO-HANDSHAKE": ErrNoHandshake, "LATE": ErrHandshakeLate, "WRONG-ANSWER": ErrHandshakeWrong, "HAS-CODE": ErrCodeIssued,
 		"OTHER-CLIENT": ErrCodeForeign, "REDIRECT": ErrCodeRedirect, "VERIFIER": ErrCodeVerifier, "CODE-KEY": ErrCodeKey,
 		"CODE-REUSED": ErrCodeReused, "NO-PROOF": ErrProofRequired, "INACTIVE": ErrInactive, "NO-BEARER": ErrNoBearer, "BOUND": ErrBound, "FOREIGN-CLIENT": ErrForeignClient,
-		"NO-REFRESH": ErrNoRefresh, "SUPERSEDED": ErrSuperseded, "REUSED": ErrReused, "WRONG-KEY": ErrWrongKey, "UNKNOWN": ErrUnknownToken,
+		"NO-REFRESH": ErrNoRefresh, "SUPERSEDED": ErrSuperseded, "REUSED": ErrReused, "WRONG-KEY": ErrWrongKey, "LOCKED": ErrLocked, "UNKNOWN": ErrUnknownToken,
 	} {
 		if errors.Is(err, e) {
 			return name

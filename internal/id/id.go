@@ -25,6 +25,7 @@ const (
 	Account      Prefix = "acc" // local account; the `sub` of tokens
 	TokenID      Prefix = "jti" // a token's jti
 	Key          Prefix = "key" // a signing key's kid
+	Decoy        Prefix = "dcy" // a decoy that was planted
 	Client       Prefix = "cli" // a client that registered itself; its client_id
 )
 

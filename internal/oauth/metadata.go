@@ -41,6 +41,7 @@ type Metadata struct {
 	ACRValuesSupported                []string `json:"acr_values_supported,omitempty"`
 	ServiceDocumentation              string   `json:"service_documentation,omitempty"`
 	TripwireEndpoint                  string   `json:"keytether_tripwire_endpoint,omitempty"`
+	BurnEndpoint                      string   `json:"keytether_burn_endpoint,omitempty"`
 
 	HandshakeEndpoint      string `json:"keytether_handshake_endpoint,omitempty"`
 	RevocationFeedEndpoint string `json:"keytether_revocation_feed_endpoint,omitempty"`
@@ -61,6 +62,7 @@ const (
 	PathJWKS        = "/oauth/jwks"
 	PathTripwire    = "/oauth/tripwire" // where resource servers report copied tokens
 	PathRevocations = "/oauth/revocations"
+	PathBurn        = "/burn" // where whoever holds a leaked token ends what it is of
 	PathDevice      = "/oauth/device_authorization"
 	PathVerify      = "/device" // where a person types a user code
 	PathRegister    = "/oauth/register"
@@ -95,6 +97,7 @@ func MetadataFor(issuer string, scopes []string) Metadata {
 		DeviceAuthorizationEndpoint:      issuer + PathDevice,
 		JWKSURI:                          issuer + PathJWKS,
 		TripwireEndpoint:                 issuer + PathTripwire,
+		BurnEndpoint:                     issuer + PathBurn,
 		RevocationEndpoint:               issuer + PathRevoke,
 		IntrospectionEndpoint:            issuer + PathIntrospect,
 		ScopesSupported:                  scopes,
@@ -160,7 +163,7 @@ func DecodeMetadata(issuer string, body []byte) (Metadata, error) {
 		return Metadata{}, FailParam(BadRequest, "issuer")
 	}
 	for _, e := range []string{
-		m.TripwireEndpoint, m.AuthorizationEndpoint, m.TokenEndpoint, m.PAREndpoint, m.JWKSURI, m.RevocationEndpoint,
+		m.TripwireEndpoint, m.BurnEndpoint, m.AuthorizationEndpoint, m.TokenEndpoint, m.PAREndpoint, m.JWKSURI, m.RevocationEndpoint,
 		m.IntrospectionEndpoint, m.HandshakeEndpoint, m.RevocationFeedEndpoint, m.DeviceAuthorizationEndpoint,
 		m.RegistrationEndpoint,
 	} {
@@ -173,7 +176,7 @@ func DecodeMetadata(issuer string, body []byte) (Metadata, error) {
 		}
 	}
 	// What Keytether adds is pinned to the issuer's own origin.
-	for _, e := range []string{m.HandshakeEndpoint, m.RevocationFeedEndpoint, m.TripwireEndpoint} {
+	for _, e := range []string{m.HandshakeEndpoint, m.RevocationFeedEndpoint, m.TripwireEndpoint, m.BurnEndpoint} {
 		if e != "" && Origin(e) != Origin(issuer) {
 			return Metadata{}, FailParam(BadRequest, "endpoint")
 		}
@@ -207,12 +210,17 @@ type TokenResponse struct {
 // Notice tells an installation of a device login elsewhere by the same person.
 // The same one may come more than once: GrantID tells them apart.
 type Notice struct {
-	GrantID string    `json:"grant_id"`
-	Client  string    `json:"client"`            // its name
+	Kind    string    `json:"kind,omitempty"`    // empty; or NoticeLocked, of an installation that was locked
+	GrantID string    `json:"grant_id"`          // empty with a Kind
+	Client  string    `json:"client"`            // its name; empty with a Kind
 	Host    string    `json:"host,omitempty"`    // as the tool reported it
-	Address string    `json:"address,omitempty"` // where it was started from
+	Address string    `json:"address,omitempty"` // where it was started from, or the decoy presented
 	At      time.Time `json:"at"`                // RFC 3339, UTC
 }
+
+// NoticeLocked is the kind of a notice that another installation of the person's
+// is locked, because a decoy was used.
+const NoticeLocked = "locked"
 
 // String redacts: a token response is never printed whole.
 func (TokenResponse) String() string { return "[token response]" }

@@ -13,6 +13,7 @@ import (
 // Sentinels, for errors.Is. The wrapping error says why, in words for a person.
 var (
 	ErrDenied       = errors.New("the login was denied")
+	ErrLocked       = errors.New("the server has locked this computer")
 	ErrExpired      = errors.New("nobody finished the login in time")
 	ErrUnreachable  = errors.New("the server cannot be reached")
 	ErrIssuer       = errors.New("the issuer's address is not usable")
@@ -34,7 +35,7 @@ var (
 
 // Refusal is an error that the server answered (RFC 6749 §4.1.2.1, §5.2). It is
 // ErrRefused, and by its code ErrInvalidGrant, ErrDenied, ErrInvalidScope or
-// ErrTarget too.
+// ErrTarget too; by our servers' own code ErrLocked, which ends no login.
 type Refusal struct {
 	Code        string     // the RFC's error code
 	Description string     // the server's words, made printable and cut; may be empty
@@ -56,6 +57,8 @@ func (r *Refusal) Is(target error) bool {
 		return true
 	case ErrInvalidGrant:
 		return r.Code == "invalid_grant"
+	case ErrLocked:
+		return r.Keytether == oauth.InstallationLocked
 	case ErrDenied:
 		return r.Code == "access_denied"
 	case ErrInvalidScope:

@@ -45,7 +45,8 @@ const maxNotices = 20
 func notices(list []Notice) []Notice {
 	var out []Notice
 	for _, n := range list[:min(len(list), maxNotices)] {
-		if n.GrantID = words(n.GrantID, 128); n.GrantID != "" {
+		n.Kind, n.GrantID = words(n.Kind, 32), words(n.GrantID, 128)
+		if n.GrantID != "" || n.Kind == oauth.NoticeLocked {
 			n.Client, n.Host, n.Address = bounded(n.Client), bounded(n.Host), bounded(n.Address)
 			out = append(out, n)
 		}

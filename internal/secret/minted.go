@@ -31,8 +31,12 @@ const RequestURIPrefix = "urn:ietf:params:oauth:request_uri:"
 // wrong prefix, alphabet, length or checksum.
 var ErrMalformed = errors.New("secret: malformed")
 
+// ChecksumLen is how many characters at the end of a secret are its checksum. They
+// follow from the others and are no secret alone.
+const ChecksumLen = 6
+
 const (
-	checksumLen = 6
+	checksumLen = ChecksumLen
 	base62      = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 

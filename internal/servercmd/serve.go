@@ -223,6 +223,7 @@ func (in *instance) prune(ctx context.Context, now time.Time) {
 	}{
 		{"authorization requests", in.store.PruneRequests, now.Add(-keepEnded)},
 		{"sessions", in.store.PruneSessions, now.Add(-grant.SessionLife)},
+		{"decoys", in.store.PruneDecoys, now.Add(-grant.DecoyLife)},
 		{"device authorizations", in.store.PruneDevices, now.Add(-grant.DeviceCodeLife)},
 		{"revocations", in.store.PruneRevoked, now.Add(-feed.PruneGrace)},
 	} {

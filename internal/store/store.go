@@ -7,7 +7,7 @@
 //   - Committer is linearizable compare-and-swap: a change is applied whole, with
 //     its audit records, if every state in it still has the version at which it
 //     was read, and is on disk when Commit returns.
-//   - Reads of Requests, Grants, People and Registry see every commit that
+//   - Reads of Requests, Grants, Decoys, People and Registry see every commit that
 //     returned before they began.
 //   - Log grows only; its readers may be a moment behind.
 //
@@ -65,13 +65,14 @@ type Change struct {
 	Entries       []Versioned[Entry]
 	Keys          []Versioned[SealedKey]
 	Clients       []Versioned[RegisteredClient]
+	Decoys        []Versioned[grant.Decoy]
 	Records       []event.Record
 }
 
 // IsEmpty reports whether there is nothing to commit.
 func (c Change) IsEmpty() bool {
 	return len(c.Requests)+len(c.Grants)+len(c.Devices)+len(c.RevokedTokens)+len(c.Accounts)+len(c.Sessions)+
-		len(c.Installations)+len(c.Entries)+len(c.Keys)+len(c.Clients)+len(c.Records) == 0
+		len(c.Installations)+len(c.Entries)+len(c.Keys)+len(c.Clients)+len(c.Decoys)+len(c.Records) == 0
 }
 
 // Committer applies changes. Commit is atomic and durable when it returns nil;
@@ -106,6 +107,20 @@ type Devices interface {
 	PendingDevices(ctx context.Context, tenant string, t time.Time) (int, error)
 	// PruneDevices drops those that ended, or were to end, before t.
 	PruneDevices(ctx context.Context, tenant string, t time.Time) (int, error)
+}
+
+// Decoys reads decoys.
+type Decoys interface {
+	// DecoyByHash finds one by the hash of its string, whatever became of it.
+	DecoyByHash(ctx context.Context, tenant string, h grant.Hash) (Versioned[grant.Decoy], error)
+	// DecoysOf lists a person's, newest first.
+	DecoysOf(ctx context.Context, tenant, subject string) ([]Versioned[grant.Decoy], error)
+	// FiredDecoys lists those that keep an installation locked, and those that
+	// fired at t or later, in the order in which they fired.
+	FiredDecoys(ctx context.Context, tenant string, t time.Time) ([]Versioned[grant.Decoy], error)
+	// PruneDecoys drops those that were planted before t, but none that keeps an
+	// installation locked.
+	PruneDecoys(ctx context.Context, tenant string, t time.Time) (int, error)
 }
 
 // Grants reads grants.
@@ -277,6 +292,7 @@ type Store interface {
 	Requests
 	Devices
 	Grants
+	Decoys
 	People
 	Registry
 	Log

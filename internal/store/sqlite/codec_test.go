@@ -107,6 +107,7 @@ func TestStateVectors(t *testing.T) {
 	}
 	vector(t, golden, sessionFields, func(v *store.Session) { v.ID = "" })
 	vector(t, golden, installationFields, func(v *store.Installation) { v.ID = "" })
+	vector(t, golden, decoyFields, func(v *grant.Decoy) { v.Tenant, v.ID = "", "" })
 	vector(t, golden, entryFields, func(v *store.Entry) { v.ID, v.Kind = "", "" })
 	vector(t, golden, keyFields, func(v *store.SealedKey) { v.ID = "" })
 }

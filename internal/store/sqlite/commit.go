@@ -87,6 +87,12 @@ func (s *Store) encode(j *job) error {
 	for i := range c.Clients {
 		j.states = append(j.states, encode(nil, &c.Clients[i].Value, clientFields))
 	}
+	for i := range c.Decoys {
+		if c.Decoys[i].Value.Tenant != j.tenant {
+			return foreign(j.tenant, c.Decoys[i].Value.Tenant)
+		}
+		j.states = append(j.states, encode(nil, &c.Decoys[i].Value, decoyFields))
+	}
 	for _, r := range c.Records {
 		if r.Tenant != j.tenant {
 			return foreign(j.tenant, r.Tenant)

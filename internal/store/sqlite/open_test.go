@@ -15,7 +15,9 @@ import (
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
+	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/store"
+	"github.com/keytether/keytether/internal/testkit"
 )
 
 // TestModes looks at every file and folder that the store makes.
@@ -319,5 +321,30 @@ func TestBackup(t *testing.T) {
 	}
 	if _, err := os.Stat(other); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a canceled backup left a file: %v", err)
+	}
+}
+
+// TestMigrationToDecoys opens data of before there were decoys: nothing is lost,
+// and decoys can be planted.
+func TestMigrationToDecoys(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data", "keytether.db")
+	old, err := open(t.Context(), Options{Path: path}, []string{schema[0], schemaDevices, schemaClients})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := seedGrants(t, old, 3)[0]
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := openAt(t, path)
+	if g, err := s.Grant(t.Context(), store.DefaultTenant, id); err != nil || g.Version != 1 {
+		t.Errorf("%+v, %v", g, err)
+	}
+	d := grant.Decoy{Tenant: store.DefaultTenant, ID: "dcy_1", Hash: grant.Hash{1}, Subject: "acc_1", PlantedAt: testkit.Epoch}
+	if err := s.Commit(t.Context(), store.DefaultTenant, store.Change{Decoys: []store.Versioned[grant.Decoy]{{Value: d}}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.DecoyByHash(t.Context(), store.DefaultTenant, d.Hash); err != nil || got.Value.ID != d.ID {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

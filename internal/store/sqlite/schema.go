@@ -87,7 +87,7 @@ CREATE TABLE sidecars (
 CREATE TABLE hashes (
 	tenant TEXT NOT NULL, chunk INTEGER NOT NULL, data BLOB NOT NULL,
 	PRIMARY KEY (tenant, chunk));
-`, schemaDevices, schemaClients}
+`, schemaDevices, schemaClients, schemaDecoys}
 
 // migrate brings the database to the newest version, after a copy of what was
 // there is kept beside it.

@@ -135,6 +135,11 @@ func (w *writer) change(j *job) error {
 			return err
 		}
 	}
+	for i := range c.Decoys {
+		if err := w.putDecoy(j.tenant, &c.Decoys[i], next()); err != nil {
+			return err
+		}
+	}
 	for _, r := range c.RevokedTokens {
 		if err := w.revoke(j.tenant, r, revokedAt(c.Records, r.JTI)); err != nil {
 			return err

@@ -81,6 +81,7 @@ func each(n int) map[string]func(version uint64) store.Change {
 		"key": func(v uint64) store.Change {
 			return store.Change{Keys: read(store.SealedKey{ID: ident(id.Key, n)}, v)}
 		},
+		"decoy": func(v uint64) store.Change { return store.Change{Decoys: read(aDecoy(n), v)} },
 		"client": func(v uint64) store.Change {
 			return store.Change{Clients: read(store.RegisteredClient{ID: ident(id.Client, n)}, v)}
 		},
@@ -267,6 +268,7 @@ func testTenantOfAChange(t *testing.T, s store.Store) {
 		"request": {Requests: fresh(aRequest(1))},
 		"grant":   {Grants: fresh(aGrant(1))},
 		"device":  {Devices: fresh(aDevice(1))},
+		"decoy":   {Decoys: fresh(aDecoy(1))},
 		"record":  {Records: []event.Record{record(1)}},
 	} {
 		if err := s.Commit(t.Context(), other, c); err == nil {

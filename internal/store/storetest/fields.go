@@ -95,6 +95,17 @@ func testRoundTrip(t *testing.T, s store.Store) {
 			return s.DeviceByCode(ctx, tenant, h)
 		})
 
+		roundTrip(rt, drawAny[grant.Decoy](rt, "decoy"), drawAny[grant.Decoy](rt, "decoy2"), func(v *grant.Decoy, _ bool) {
+			v.Tenant, v.ID = tenant, key
+			uniqueHash(&v.Hash, n, false)
+		}, func(v []store.Versioned[grant.Decoy]) error {
+			return s.Commit(ctx, tenant, store.Change{Decoys: v})
+		}, func() (store.Versioned[grant.Decoy], error) {
+			var h grant.Hash
+			uniqueHash(&h, n, false)
+			return s.DecoyByHash(ctx, tenant, h)
+		})
+
 		roundTrip(rt, drawAny[store.Account](rt, "account"), drawAny[store.Account](rt, "account2"), func(v *store.Account, _ bool) {
 			v.ID, v.Email = key, v.Email+fmt.Sprint(n)
 		}, func(v []store.Versioned[store.Account]) error {

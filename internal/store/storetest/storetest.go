@@ -55,6 +55,7 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"PruneRequests", testPruneRequests},
 		{"Devices", testDevices},
 		{"PruneDevices", testPruneDevices},
+		{"Decoys", testDecoys},
 		{"GrantsOf", testGrantsOf},
 		{"RevokedSince", testRevokedSince},
 		{"InstallationByKey", testInstallationByKey},
