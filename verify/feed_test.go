@@ -40,6 +40,23 @@ func TestRevokedBeforeTheStart(t *testing.T) {
 	})
 }
 
+// TestLockedGrant: tokens of before a lock are refused, and those of the same grant
+// that were issued after it are good, without a word of the unlock.
+//
+// Invariant: DC-6
+func TestLockedGrant(t *testing.T) {
+	inWorld(t, New, nil, func(t *testing.T, w *world) {
+		want(t, w.do(), http.StatusOK, "")
+		at := time.Now().Add(time.Second)
+		w.issuer.lock("grt_1", at)
+		synctest.Wait()
+		want(t, w.do(), http.StatusUnauthorized, oauth.TokenRevoked)
+		time.Sleep(2 * time.Second)
+		want(t, w.do(func(a *attempt) { a.claims.ID = "jti_2" }), http.StatusOK, "")
+		want(t, w.do(func(a *attempt) { a.claims.IssuedAt = at.Add(-time.Second) }), http.StatusUnauthorized, oauth.TokenRevoked)
+	})
+}
+
 // TestNothingBeforeTheSnapshot: unknown is not unrevoked.
 //
 // Invariant: RV-2

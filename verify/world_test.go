@@ -236,12 +236,15 @@ func (s *issuer) feed(w http.ResponseWriter, r *http.Request) {
 }
 
 // revoke tells the open feed, if there is one, and later snapshots.
-func (s *issuer) revoke(grant string) {
+func (s *issuer) revoke(grant string) { s.lock(grant, time.Time{}) }
+
+// lock ends what was issued before a time, or, with the zero time, all.
+func (s *issuer) lock(grant string, before time.Time) {
 	s.mu.Lock()
 	s.seq++
 	until := time.Now().Add(10 * time.Minute)
-	out, err := feed.AppendRevoked(nil, &feed.Revoked{Sequence: s.seq, Prev: s.seq - 1, At: time.Now(), Grant: grant, Until: until})
-	s.grants = append(s.grants, feed.Entry{ID: grant, Until: until})
+	out, err := feed.AppendRevoked(nil, &feed.Revoked{Sequence: s.seq, Prev: s.seq - 1, At: time.Now(), Grant: grant, Before: before, Until: until})
+	s.grants = append(s.grants, feed.Entry{ID: grant, Before: before, Until: until})
 	down := s.feedDown
 	s.mu.Unlock()
 	if err != nil {

@@ -37,6 +37,9 @@ func (s *Server) Burn(ctx context.Context, texts []string, from netip.Addr) {
 }
 
 func (s *Server) burn(ctx context.Context, text string, from netip.Addr) error {
+	if is(secret.RequestURI, text) { // as it is found in a text
+		text = secret.RequestURIPrefix + text
+	}
 	hash := grant.Hash(secret.New(text).Hash())
 	e := grant.Revoke{Reason: event.ReasonBurned, Address: written(from)}
 	switch {

@@ -36,7 +36,7 @@ func (r *approveRig) steal(decoy string) {
 // TestDecoyCommand plants, is stolen from, hears that it is locked and keeps its logins; another
 // computer of the person's lists and unlocks; everything goes on.
 //
-// Invariant: DC-7
+// Invariant: DC-7, DC-8
 func TestDecoyCommand(t *testing.T) {
 	r := newApproveRig(t)
 	r.logIn("me", r.server.Issuer+apiPath, scopeAccount)

@@ -10,6 +10,7 @@ import (
 	"github.com/keytether/keytether/internal/edge/edgetest"
 	"github.com/keytether/keytether/internal/event"
 	"github.com/keytether/keytether/internal/oauth"
+	"github.com/keytether/keytether/internal/secret"
 )
 
 // sendBurn posts strings to /burn.
@@ -76,7 +77,7 @@ func TestBurn(t *testing.T) {
 	t.Run("opened request_uri", func(t *testing.T) {
 		tool := s.NewTool(edgetest.Bound)
 		tool.Consented()
-		burns(tool.RequestURI, event.RequestRefused)
+		burns(strings.TrimPrefix(tool.RequestURI, secret.RequestURIPrefix), event.RequestRefused)
 		tool.Browser.Press("Allow")
 		tool.Browser.Has(t, http.StatusBadRequest, "already decided")
 	})
@@ -112,7 +113,7 @@ func TestBurn(t *testing.T) {
 // TestBurnIsNoWeapon: a forged string, an id, what is not ours, what has expired
 // and a code that was redeemed end nothing; nor does a GET, or a query.
 //
-// Invariant: BN-2
+// Invariant: BN-2, BN-3
 func TestBurnIsNoWeapon(t *testing.T) {
 	s, tool := tripping(t, "")
 	redeemed := codeFor(s, edgetest.Plain, tool.Browser)

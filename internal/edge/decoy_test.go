@@ -1,12 +1,14 @@
 package edge_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -456,5 +458,58 @@ func TestDecoyStorm(t *testing.T) {
 	d, err := b.Store.FiredDecoys(t.Context(), store.DefaultTenant, b.Clock.Now())
 	if err != nil || len(d) != 1 || !d[0].Value.Locks() {
 		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// fullFor refuses to commit decoys that fired while it is full, and sees what is
+// committed with one.
+type fullFor struct {
+	store.Store
+	full atomic.Bool
+	seen atomic.Int32 // commits of a fired decoy that had its record
+}
+
+func (f *fullFor) Commit(ctx context.Context, tenant string, c store.Change) error {
+	for _, r := range c.Records {
+		if r.Name == event.DecoyFired && f.full.Load() {
+			return store.ErrFull
+		}
+	}
+	for _, d := range c.Decoys {
+		if d.Value.Locks() && len(c.Records) == 1 && c.Records[0].Name == event.DecoyFired {
+			f.seen.Add(1)
+		}
+	}
+	return f.Store.Commit(ctx, tenant, c)
+}
+
+// TestLockIsOneCommit: the lock and its record are kept together or not at all. When
+// the disk is full the installation is locked all the same, as long as the server
+// runs; the answer is that to an unknown string, and the next use is recorded.
+//
+// Invariant: DC-9
+func TestLockIsOneCommit(t *testing.T) {
+	f := &fullFor{}
+	s := edgetest.NewServer(t, edgetest.Options{Store: func(in store.Store) store.Store { f.Store = in; return f }})
+	b := baited{Server: s, api: s.NewTool(edgetest.Handshake)}
+	b.api.Resource, b.api.Scope = s.Issuer+oauth.PathAPI, "account"
+	b.api.Login()
+	p := b.plant(t)
+	n := b.Size()
+	f.full.Store(true)
+	refused(t, b.present(p.Decoy), oauth.RefreshUnknown)
+	b.Expect(n)
+	if list, err := b.Store.FiredDecoys(t.Context(), store.DefaultTenant, time.Time{}); err != nil || len(list) != 0 {
+		t.Errorf("kept without its record: %+v, %v", list, err)
+	}
+	refused(t, b.api.Post(oauth.PathToken, b.api.RefreshParams()), oauth.InstallationLocked)
+	b.Restart()
+	b.api.Take(b.api.Post(oauth.PathToken, b.api.RefreshParams())) // nobody could know
+	f.full.Store(false)
+	refused(t, b.present(p.Decoy), oauth.RefreshUnknown)
+	b.Restart()
+	refused(t, b.api.Post(oauth.PathToken, b.api.RefreshParams()), oauth.InstallationLocked)
+	if f.seen.Load() != 1 {
+		t.Errorf("%d commits of the lock with its record", f.seen.Load())
 	}
 }
