@@ -16,6 +16,8 @@ import (
 
 // TestDevice reaches the chip as one reaches /dev/tpmrm0: by a device file that is written to and
 // polled. A terminal's two ends stand in for the kernel's driver, with swtpm behind them.
+//
+// Invariant: TP-6
 func TestDevice(t *testing.T) {
 	chip := swtpm.Start(t)
 	driver, device, err := pty.Open()

@@ -87,11 +87,3 @@ func chipWords(err error) (why, mend string) {
 	}
 	return "", ""
 }
-
-// unusable makes what Open gives ErrUnusable.
-func (s *Store) unusable(err error) error {
-	if err = s.problem(err); errors.Is(err, keystore.ErrUnusable) {
-		return err
-	}
-	return &keystore.Problem{Store: kindName, Why: err.Error(), Mend: elsewhere, Err: err}
-}

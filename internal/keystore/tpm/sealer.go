@@ -3,7 +3,10 @@ package tpm
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+
+	"github.com/keytether/keytether/internal/keystore"
 )
 
 // Sealer seals other stores' secrets to the chip, such as the identity of a sealed file. It keeps
@@ -42,6 +45,12 @@ func (s *Sealer) Unseal(ctx context.Context, raw []byte) ([]byte, error) {
 		return nil, problem(errNewer, "the seal")
 	}
 	data, err := s.chip.open(ctx, aboutSeal(), in.Box)
+	if errors.Is(err, errOther) {
+		return nil, &keystore.Problem{
+			Store: kindName, Why: "another TPM sealed the key of the sealed file, or this one did before it was cleared",
+			Mend: "Move the sealed file away and log in again", Err: err,
+		}
+	}
 	return data, problem(err, "the seal")
 }
 

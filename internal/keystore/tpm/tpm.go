@@ -91,5 +91,5 @@ func openOn(ctx context.Context, c *chip, folder string) (*Store, error) {
 	if e := ctx.Err(); e != nil {
 		err = errors.Join(errHangs, e)
 	}
-	return nil, s.unusable(err)
+	return nil, keystore.AsProblem(kindName, s.problem(err))
 }

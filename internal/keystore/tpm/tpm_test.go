@@ -5,6 +5,7 @@ package tpm
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/keytether/keytether/internal/jws"
 	"github.com/keytether/keytether/internal/keystore"
+	"github.com/keytether/keytether/internal/keystore/file"
 	"github.com/keytether/keytether/internal/keystore/keystoretest"
 	"github.com/keytether/keytether/internal/keystore/safefile"
 	"github.com/keytether/keytether/internal/secret"
@@ -279,14 +281,19 @@ func TestHang(t *testing.T) {
 	if d := time.Since(start); d > hangs+2*time.Second {
 		t.Errorf("it held us for %v", d)
 	}
+	if err := s.Close(); err == nil {
+		t.Error("what hangs cannot be closed yet")
+	}
 	chip.Resume()
-	for range 100 { // until the work that hung has come back
-		if _, err = k.Sign([]byte("x")); err == nil {
+	for range 100 { // until what hung has come back, and finds the store closed
+		if handles(t, chip.Socket, transient) == 0 {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	works(t, s, "a")
+	if n := handles(t, chip.Socket, transient); n != 0 {
+		t.Errorf("%d objects are left", n)
+	}
 }
 
 // TestOpenInTime opens a store whose file is held, and one whose chip does not sign.
@@ -317,23 +324,13 @@ func TestOpenInTime(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	start = time.Now()
-	c := newChip(wire.socket)
-	c.hold = true
-	_, err = openOn(ctx, c, o.Folder)
+	o.Device = wire.socket
+	_, err = Open(ctx, o)
 	wantProblem(t, err, "does not answer")
 	if d := time.Since(start); d > 2*time.Second {
 		t.Errorf("it took %v", d)
 	}
 	close(release)
-	for range 100 { // until what hung has come back, and finds the store closed
-		if handles(t, chip.Socket, transient) == 0 {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	if n := handles(t, chip.Socket, transient); n != 0 {
-		t.Errorf("%d objects are left", n)
-	}
 }
 
 // TestTooMuch refuses what could be written and not read.
@@ -369,5 +366,38 @@ func TestSealer(t *testing.T) {
 	}
 	chip.Clear()
 	_, err = s.Unseal(t.Context(), raw)
+	wantProblem(t, err, "another TPM")
+}
+
+// TestSealedFile seals the key of the sealed file to the chip.
+func TestSealedFile(t *testing.T) {
+	chip := swtpm.Start(t)
+	folder := filepath.Join(t.TempDir(), "state")
+	again := func() (keystore.Store, error) {
+		sealer := NewSealer(Options{Device: chip.Socket})
+		t.Cleanup(func() { _ = sealer.Close() })
+		return file.Kind(file.Options{Folder: folder, Sealer: sealer}).Open(t.Context())
+	}
+	s, err := again()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.NewKey(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put(t.Context(), "a", keystore.Entry{Key: "a", RefreshToken: secret.New(token)}); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.(io.Closer).Close()
+	chip.Restart()
+	if s, err = again(); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := s.Get(t.Context(), "a"); err != nil || e.RefreshToken.Reveal() != token {
+		t.Errorf("%v", err)
+	}
+	_ = s.(io.Closer).Close()
+	chip.Clear()
+	_, err = again()
 	wantProblem(t, err, "another TPM")
 }
