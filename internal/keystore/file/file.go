@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"filippo.io/age"
 
@@ -97,11 +98,11 @@ func (b *backend) View(ctx context.Context, f func(records.Tx) error) error {
 
 // Update reads the file, and replaces it if f changed something and gave no error.
 func (b *backend) Update(ctx context.Context, f func(records.Tx) error) error {
-	unlock, err := safefile.Lock(ctx, b.path)
+	release, err := safefile.Lock(ctx, b.path)
 	if err != nil {
 		return b.problem(err)
 	}
-	defer unlock()
+	defer release()
 	c, err := b.load(ctx)
 	if err != nil {
 		return err
@@ -136,7 +137,7 @@ func (b *backend) load(ctx context.Context) (*content, error) {
 		}
 		b.head, b.identity, b.seen = head, id, 0
 	}
-	c, err := open(sealed, b.identity, head)
+	c, err := unlock(sealed, b.identity, head)
 	if err != nil {
 		return nil, b.problem(err)
 	}
@@ -214,7 +215,8 @@ func (b *backend) problem(err error) error {
 	case errors.Is(err, errDamaged):
 		return &keystore.Problem{Store: Name, Why: b.path + " is damaged", Mend: "Put a copy back, or move it away and log in again", Err: err}
 	}
-	return keystore.AsProblem(Name, err)
+	words := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "safefile: "), "file: ")
+	return &keystore.Problem{Store: Name, Why: words, Mend: "See that this user may write in " + filepath.Dir(b.path) + " and that the disk is not full", Err: err}
 }
 
 // tx is a content that remembers whether it was changed.

@@ -170,8 +170,8 @@ func seal(c *content, to age.Recipient, h header) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// open gives the content of the age file. A file for another identity is a damaged one.
-func open(sealed []byte, id age.Identity, h header) (*content, error) {
+// unlock gives the content of the age file. A file for another identity is a damaged one.
+func unlock(sealed []byte, id age.Identity, h header) (*content, error) {
 	r, err := age.Decrypt(bytes.NewReader(sealed), id)
 	if err != nil {
 		return nil, errDamaged

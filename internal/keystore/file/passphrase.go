@@ -3,7 +3,6 @@ package file
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 
 	"filippo.io/age"
@@ -46,7 +45,7 @@ func (p passphrase) Seal(ctx context.Context, data []byte) ([]byte, error) {
 	return await(ctx, func() ([]byte, error) {
 		to, err := age.NewScryptRecipient(pass.Reveal())
 		if err != nil {
-			return nil, errors.New("file: the passphrase is empty")
+			return nil, &keystore.Problem{Store: Name, Why: "the passphrase is empty", Mend: "Give one"}
 		}
 		to.SetWorkFactor(p.logN)
 		var out bytes.Buffer
@@ -72,7 +71,7 @@ func (p passphrase) Unseal(ctx context.Context, sealed []byte) ([]byte, error) {
 	return await(ctx, func() ([]byte, error) {
 		id, err := age.NewScryptIdentity(pass.Reveal())
 		if err != nil {
-			return nil, errors.New("file: the passphrase is empty")
+			return nil, &keystore.Problem{Store: Name, Why: "the passphrase is empty", Mend: "Give one"}
 		}
 		id.SetMaxWorkFactor(maxWorkFactor)
 		r, err := age.Decrypt(bytes.NewReader(sealed), id)
