@@ -1,7 +1,7 @@
 // Package keystore keeps what logins leave on this machine: proof keys, and per login the
 // refresh token that is bound to one of them and some facts that are not secret. Memory is the
-// only store today; the OS keychain, the kernel keyring, a TPM and a sealed file will be others
-// behind the same interface, and keystoretest is the suite that each of them passes.
+// store here; the OS keychain, the kernel keyring, a TPM and a sealed file are others behind the
+// same interface, in packages below, and keystoretest is the suite that each of them passes.
 //
 // Keys and entries have names of their own kinds: a key and an entry may have the same name and
 // nothing to do with each other. Several entries may be bound to one key.

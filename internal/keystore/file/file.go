@@ -15,9 +15,9 @@ package file
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
@@ -50,13 +50,16 @@ type Sealer interface {
 // Options says where the file is.
 type Options struct {
 	Folder string // absolute; made with mode 0700 if missing
-	Sealer Sealer // nil: the store is unusable
+
+	// Sealers are tried in this order when the file is made; later the one that the file names
+	// opens it. Without any the store is unusable.
+	Sealers []Sealer
 }
 
 // Kind is the sealed file.
 func Kind(o Options) keystore.Kind {
 	return keystore.Kind{Name: Name, Life: keystore.Machine, Open: func(ctx context.Context) (keystore.Store, error) {
-		if o.Sealer == nil {
+		if len(o.Sealers) == 0 {
 			return nil, &keystore.Problem{
 				Store: Name, Why: "nothing holds a key to seal the file with",
 				Mend: "Use a machine with a TPM, or give a passphrase",
@@ -65,7 +68,7 @@ func Kind(o Options) keystore.Kind {
 		if !filepath.IsAbs(o.Folder) {
 			return nil, &keystore.Problem{Store: Name, Why: "its folder is not an absolute path", Mend: "Set HOME or XDG_STATE_HOME"}
 		}
-		s := records.New(&backend{path: filepath.Join(o.Folder, FileName), sealer: o.Sealer})
+		s := records.New(&backend{path: filepath.Join(o.Folder, FileName), sealers: o.Sealers})
 		if err := keystore.Probe(ctx, s); err != nil {
 			return nil, keystore.AsProblem(Name, err)
 		}
@@ -75,8 +78,8 @@ func Kind(o Options) keystore.Kind {
 
 // backend is the file. records.Store calls it from one goroutine at a time.
 type backend struct {
-	path   string
-	sealer Sealer
+	path    string
+	sealers []Sealer
 
 	head     header // that identity belongs to
 	identity *age.X25519Identity
@@ -150,13 +153,14 @@ func (b *backend) load(ctx context.Context) (*content, error) {
 }
 
 func (b *backend) unseal(ctx context.Context, head header) (*age.X25519Identity, error) {
-	if head.sealer != b.sealer.Name() {
+	at := slices.IndexFunc(b.sealers, func(s Sealer) bool { return s.Name() == head.sealer })
+	if at < 0 {
 		return nil, &keystore.Problem{
-			Store: Name, Why: fmt.Sprintf("its file is sealed by %s, and here is %s", head.sealer, b.sealer.Name()),
-			Mend: "Choose the same again, or move the file away and log in again: " + b.path,
+			Store: Name, Why: "its file is sealed by " + head.sealer + ", which is not there now",
+			Mend: "Give it again, or move the file away and log in again: " + b.path,
 		}
 	}
-	text, err := b.sealer.Unseal(ctx, head.sealed)
+	text, err := b.sealers[at].Unseal(ctx, head.sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -171,21 +175,9 @@ func (b *backend) unseal(ctx context.Context, head header) (*age.X25519Identity,
 // save replaces the file. It makes an identity for the first one.
 func (b *backend) save(ctx context.Context, c *content) error {
 	if b.identity == nil {
-		id, err := age.GenerateX25519Identity()
-		if err != nil {
+		if err := b.begin(ctx); err != nil {
 			return b.problem(err)
 		}
-		text := []byte(id.String())
-		defer clear(text)
-		sealed, err := b.sealer.Seal(ctx, text)
-		if err != nil {
-			return b.problem(err)
-		}
-		head, err := newHeader(b.sealer.Name(), sealed)
-		if err != nil {
-			return b.problem(err)
-		}
-		b.identity, b.head, b.seen = id, head, 0
 	}
 	c.number++
 	raw, err := seal(c, b.identity.Recipient(), b.head)
@@ -197,6 +189,30 @@ func (b *backend) save(ctx context.Context, c *content) error {
 	}
 	b.seen = c.number
 	return nil
+}
+
+// begin makes an identity and has it sealed by the first sealer that can. The error is the first
+// one's.
+func (b *backend) begin(ctx context.Context) error {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		return err
+	}
+	text := []byte(id.String())
+	defer clear(text)
+	var first error
+	for _, s := range b.sealers {
+		sealed, err := s.Seal(ctx, text)
+		if err == nil {
+			b.identity, b.seen = id, 0
+			b.head, err = newHeader(s.Name(), sealed)
+			return err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 // problem puts an error into words. The end of a context stays what it is.

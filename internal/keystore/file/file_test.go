@@ -30,7 +30,7 @@ func with(pass string) Sealer {
 
 func open(t *testing.T, folder string) keystore.Store {
 	t.Helper()
-	s, err := Kind(Options{Folder: folder, Sealer: with("correct")}).Open(t.Context())
+	s, err := Kind(Options{Folder: folder, Sealers: []Sealer{with("correct")}}).Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestDamage(t *testing.T) {
 		if err := os.WriteFile(path, bad, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := records.New(&backend{path: path, sealer: with("correct")})
+		s := records.New(&backend{path: path, sealers: []Sealer{with("correct")}})
 		if _, err := s.Get(t.Context(), "a"); !errors.Is(err, keystore.ErrUnusable) {
 			t.Errorf("%s %d: %v", what, at, err)
 		}
@@ -267,22 +267,56 @@ func TestGolden(t *testing.T) {
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	problem(t, Options{Folder: folder, Sealer: with("correct")}, "newer Keytether")
+	problem(t, Options{Folder: folder, Sealers: []Sealer{with("correct")}}, "newer Keytether")
 }
 
-type other struct{ Sealer }
+// other is a sealer like a passphrase, and can fail to seal.
+type other struct {
+	Sealer
+	fails error
+}
 
 func (other) Name() string { return "other" }
+
+func (o other) Seal(ctx context.Context, data []byte) ([]byte, error) {
+	if o.fails != nil {
+		return nil, o.fails
+	}
+	return o.Sealer.Seal(ctx, data)
+}
+
+// TestSealersInTurn makes a file by the second sealer, since the first cannot, and then opens it
+// by that one, though the first can by now.
+func TestSealersInTurn(t *testing.T) {
+	folder := t.TempDir()
+	o := Options{Folder: folder, Sealers: []Sealer{other{with("x"), errors.New("no chip")}, with("correct")}}
+	s, err := Kind(o).Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "a", "token")
+	o.Sealers[0] = other{Sealer: with("x")}
+	if s, err = Kind(o).Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := s.Get(t.Context(), "a"); err != nil || e.RefreshToken.Reveal() != "token" {
+		t.Error(err)
+	}
+	o = Options{Folder: t.TempDir(), Sealers: []Sealer{other{fails: errors.New("no chip")}}}
+	if _, err := Kind(o).Open(t.Context()); !errors.Is(err, keystore.ErrUnusable) {
+		t.Error(err)
+	}
+}
 
 func TestSealer(t *testing.T) {
 	folder := t.TempDir()
 	put(t, open(t, folder), "a", "token")
-	problem(t, Options{Folder: folder, Sealer: with("wrong")}, "the passphrase is wrong")
-	problem(t, Options{Folder: folder, Sealer: with("")}, "the passphrase is empty")
-	problem(t, Options{Folder: folder, Sealer: other{with("correct")}}, "sealed by passphrase")
-	problem(t, Options{Folder: "relative", Sealer: with("correct")}, "not an absolute path")
+	problem(t, Options{Folder: folder, Sealers: []Sealer{with("wrong")}}, "the passphrase is wrong")
+	problem(t, Options{Folder: folder, Sealers: []Sealer{with("")}}, "the passphrase is empty")
+	problem(t, Options{Folder: folder, Sealers: []Sealer{other{Sealer: with("correct")}}}, "sealed by passphrase, which is not there")
+	problem(t, Options{Folder: "relative", Sealers: []Sealer{with("correct")}}, "not an absolute path")
 	ask := errors.New("nobody has given it")
-	_, err := Kind(Options{Folder: folder, Sealer: Passphrase(func(context.Context) (secret.Value, error) { return secret.Value{}, ask })}).Open(t.Context())
+	_, err := Kind(Options{Folder: folder, Sealers: []Sealer{Passphrase(func(context.Context) (secret.Value, error) { return secret.Value{}, ask })}}).Open(t.Context())
 	if !errors.Is(err, ask) || !errors.Is(err, keystore.ErrUnusable) {
 		t.Errorf("%v", err)
 	}
@@ -294,7 +328,7 @@ func TestSlowSealer(t *testing.T) {
 	defer cancel()
 	begin := time.Now()
 	slow := passphrase{get: with("correct").(passphrase).get, logN: workFactor}
-	_, err := Kind(Options{Folder: t.TempDir(), Sealer: slow}).Open(ctx)
+	_, err := Kind(Options{Folder: t.TempDir(), Sealers: []Sealer{slow}}).Open(ctx)
 	if !errors.Is(err, keystore.ErrUnusable) || !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) > 300*time.Millisecond {
 		t.Errorf("%v after %s", err, time.Since(begin))
 	}
@@ -302,3 +336,30 @@ func TestSlowSealer(t *testing.T) {
 
 // goldenThumbprint is of the key with the scalar 7.
 const goldenThumbprint = "ccgscWSOWNe7zfELCIRHTdb7JkVy_Eo2vg371C5rplY"
+
+// TestHeaderIsSealedToo puts a header before the content that it was not made with, though it
+// holds the same identity.
+//
+// Invariant: KS-10
+func TestHeaderIsSealedToo(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, FileName)
+	b := &backend{path: path, sealers: []Sealer{with("correct")}}
+	put(t, records.New(b), "a", "token")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := with("correct").Seal(t.Context(), []byte(b.identity.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := newHeader("passphrase", box)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(other.raw, raw[len(b.head.raw):]...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	problem(t, Options{Folder: folder, Sealers: b.sealers}, "damaged")
+}

@@ -47,7 +47,7 @@ func TestUnsafe(t *testing.T) {
 			if err := way.f(path); err != nil {
 				t.Fatal(err)
 			}
-			problem(t, Options{Folder: folder, Sealer: with("correct")}, way.words)
+			problem(t, Options{Folder: folder, Sealers: []Sealer{with("correct")}}, way.words)
 			if _, err := s.Get(t.Context(), "a"); !errors.Is(err, keystore.ErrUnusable) {
 				t.Errorf("under the store: %v", err)
 			}

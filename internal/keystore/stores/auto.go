@@ -2,10 +2,11 @@ package stores
 
 // Facts is what the choice depends on. Whoever calls looks them up.
 type Facts struct {
-	GOOS      string // as runtime.GOOS
-	Container string // what says that this is a container, such as "/.dockerenv"; empty if none does
-	CI        string // what says that this is a CI job, such as "CI"; empty if none does
-	Sealer    bool   // something holds the key of a sealed file: a TPM or a passphrase
+	GOOS       string // as runtime.GOOS
+	Container  string // what says that this is a container, such as "/.dockerenv"; empty if none does
+	CI         string // what says that this is a CI job, such as "CI"; empty if none does
+	TPM        bool   // there is a TPM 2.0 device here, such as /dev/tpmrm0
+	Passphrase bool   // somebody gave a passphrase for the sealed file; Kinds sets it
 }
 
 // Choice says of one kind whether it is tried, and why or why not, in words for a person.
@@ -18,18 +19,18 @@ type Choice struct {
 // Auto gives all kinds in the order in which they are tried. That a kind is tried does not mean
 // that it works here: its Open says.
 func Auto(f Facts) []Choice {
-	tpm := Choice{"tpm", f.GOOS == "linux" || f.GOOS == "windows", "the proof key is made in the TPM and cannot leave it"}
+	tpm := Choice{"tpm", f.TPM, "the proof key is made in the TPM and cannot leave it"}
 	if !tpm.Use {
-		tpm.Why = "no TPM is used on this system"
+		tpm.Why = "there is no TPM here"
 	}
 	keychain := Choice{"keychain", true, "the operating system guards it with the sign-in"}
 	kernel := Choice{"kernel", f.GOOS == "linux", "in the kernel's memory, gone when the machine stops"}
 	if !kernel.Use {
 		kernel.Why = "only Linux has a kernel keyring"
 	}
-	file := Choice{"file", f.Sealer, "sealed, with a key that is not in the file"}
+	file := Choice{"file", f.TPM || f.Passphrase, "sealed, with a key that is not in the file"}
 	if !file.Use {
-		file.Why = "nothing holds a key to seal it with: no TPM, no passphrase"
+		file.Why = "nothing holds a key to seal it with: neither a TPM nor a passphrase"
 	}
 	memory := Choice{"memory", true, "always works, and is gone with the agent"}
 

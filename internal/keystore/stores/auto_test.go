@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/keytether/keytether/internal/keystore"
+	"github.com/keytether/keytether/internal/secret"
 )
 
 // TestAuto says for each place which stores are tried, in order.
@@ -19,13 +20,14 @@ func TestAuto(t *testing.T) {
 		f    Facts
 		want string
 	}{
-		{"a laptop", Facts{GOOS: "linux"}, "tpm keychain kernel memory"},
-		{"a laptop with a sealer", Facts{GOOS: "linux", Sealer: true}, "tpm keychain kernel file memory"},
+		{"a laptop", Facts{GOOS: "linux", TPM: true}, "tpm keychain kernel file memory"},
+		{"a laptop without a TPM", Facts{GOOS: "linux"}, "keychain kernel memory"},
+		{"a passphrase", Facts{GOOS: "linux", Passphrase: true}, "keychain kernel file memory"},
 		{"macOS", Facts{GOOS: "darwin"}, "keychain memory"},
-		{"macOS with a sealer", Facts{GOOS: "darwin", Sealer: true}, "keychain file memory"},
-		{"Windows", Facts{GOOS: "windows"}, "tpm keychain memory"},
-		{"a container", Facts{GOOS: "linux", Container: "/.dockerenv", Sealer: true}, "memory"},
-		{"a CI job", Facts{GOOS: "linux", CI: "CI", Sealer: true}, "memory"},
+		{"macOS with a passphrase", Facts{GOOS: "darwin", Passphrase: true}, "keychain file memory"},
+		{"Windows", Facts{GOOS: "windows", TPM: true}, "tpm keychain file memory"},
+		{"a container", Facts{GOOS: "linux", Container: "/.dockerenv", TPM: true, Passphrase: true}, "memory"},
+		{"a CI job", Facts{GOOS: "linux", CI: "CI", TPM: true, Passphrase: true}, "memory"},
 		{"a CI job on macOS", Facts{GOOS: "darwin", CI: "CI"}, "memory"},
 		{"a CI job in a container", Facts{GOOS: "linux", CI: "CI", Container: "/.dockerenv"}, "memory"},
 	} {
@@ -34,7 +36,7 @@ func TestAuto(t *testing.T) {
 		for _, c := range choices {
 			if c.Use {
 				use = append(use, c.Name)
-			} else if tt.f.Container+tt.f.CI != "" && tt.f.Sealer && !strings.Contains(c.Why, "must not outlive") {
+			} else if tt.f.Container+tt.f.CI != "" && tt.f.TPM && !strings.Contains(c.Why, "must not outlive") {
 				t.Errorf("%s: %s is left out because %q", tt.name, c.Name, c.Why)
 			}
 			if c.Why == "" || strings.HasSuffix(c.Why, ".") {
@@ -48,15 +50,17 @@ func TestAuto(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	tpm := keystore.Kind{Name: "tpm", Hardware: true}
+	pass := func(context.Context) (secret.Value, error) { return secret.New("x"), nil }
 	for _, tt := range []struct {
 		o    Options
 		want string
 	}{
-		{Options{Facts: Facts{GOOS: "linux"}}, "keychain kernel memory"}, // no TPM given
-		{Options{Facts: Facts{GOOS: "linux", Sealer: true}, TPM: &tpm}, "tpm keychain kernel file memory"},
+		{Options{Facts: Facts{GOOS: "linux"}}, "keychain kernel memory"},
+		{Options{Facts: Facts{GOOS: "linux", TPM: true}, Passphrase: pass}, "tpm keychain kernel file memory"},
 		{Options{Facts: Facts{GOOS: "linux"}, Choose: "auto"}, "keychain kernel memory"},
 		{Options{Facts: Facts{GOOS: "linux", CI: "CI"}, Choose: "file"}, "file"}, // a person's word
+		{Options{Choose: "tpm"}, "tpm"},
+		{Options{Facts: Facts{GOOS: "darwin"}, Passphrase: pass}, "keychain file memory"},
 		{Options{Choose: "memory"}, "memory"},
 	} {
 		kinds, err := Kinds(tt.o)
@@ -68,7 +72,7 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%+v: %s %v", tt.o, got, err)
 		}
 	}
-	for _, name := range []string{"tpm", "plain"} {
+	for _, name := range []string{"plain", "Auto"} {
 		_, err := Kinds(Options{Choose: name})
 		var p *keystore.Problem
 		if !errors.As(err, &p) || p.Mend == "" {
@@ -79,7 +83,7 @@ func TestKinds(t *testing.T) {
 
 // TestLives opens the kinds that need nothing, and sees that an ended context ends them all.
 func TestLives(t *testing.T) {
-	kinds, err := Kinds(Options{Facts: Facts{GOOS: "linux", Sealer: true}, Service: "keytether-test-lives"})
+	kinds, err := Kinds(Options{Facts: Facts{GOOS: "linux", TPM: true}, Device: "/nonexistent", Folder: t.TempDir(), Service: "keytether-test-lives"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,10 +96,10 @@ func TestLives(t *testing.T) {
 			t.Errorf("%s: %v", k.Name, err)
 		}
 	}
-	if want := []string{"keychain machine", "kernel session", "file machine", "memory process"}; !slices.Equal(lives, want) {
+	if want := []string{"tpm machine", "keychain machine", "kernel session", "file machine", "memory process"}; !slices.Equal(lives, want) {
 		t.Errorf("%q", lives)
 	}
-	s, err := kinds[3].Open(t.Context())
+	s, err := kinds[4].Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

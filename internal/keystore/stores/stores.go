@@ -3,6 +3,7 @@
 package stores
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -10,6 +11,8 @@ import (
 	"github.com/keytether/keytether/internal/keystore/file"
 	"github.com/keytether/keytether/internal/keystore/kernel"
 	"github.com/keytether/keytether/internal/keystore/keychain"
+	"github.com/keytether/keytether/internal/keystore/tpm"
+	"github.com/keytether/keytether/internal/secret"
 )
 
 // AutoName is the word of config that leaves the choice to Auto.
@@ -23,23 +26,36 @@ type Options struct {
 
 	Service string        // what items of the keychain and keys of the kernel are filed under
 	Limit   time.Duration // of one call of the keychain
-	Folder  string        // absolute: of the sealed file, and of what the TPM sealed
-	Sealer  file.Sealer   // holds the key of the sealed file; may be nil
+	Folder  string        // absolute: the user's state folder, of the sealed file and of what the TPM made
+	Device  string        // the TPM; empty for the system's own
 
-	TPM *keystore.Kind // of the package tpm, if it is offered
+	// Passphrase gives the one that somebody gave before, for the sealed file; nil if there is
+	// none. It asks nobody.
+	Passphrase func(context.Context) (secret.Value, error)
+}
+
+// sealers gives what may hold the sealed file's key, the TPM first.
+func (o Options) sealers() []file.Sealer {
+	var out []file.Sealer
+	if o.Facts.TPM {
+		out = append(out, tpm.NewSealer(tpm.Options{Device: o.Device, Folder: o.Folder}))
+	}
+	if o.Passphrase != nil {
+		out = append(out, file.Passphrase(o.Passphrase))
+	}
+	return out
 }
 
 // Kinds gives the kinds to try, first to last; with a Choose the one of that name. An unknown
 // name is keystore.ErrUnusable.
 func Kinds(o Options) ([]keystore.Kind, error) {
+	o.Facts.Passphrase = o.Passphrase != nil
 	all := map[string]keystore.Kind{
 		keychain.Name: keychain.Kind(keychain.Options{Service: o.Service, Limit: o.Limit}),
 		kernel.Name:   kernel.Kind(kernel.Options{Prefix: o.Service}),
-		file.Name:     file.Kind(file.Options{Folder: o.Folder, Sealer: o.Sealer}),
+		file.Name:     file.Kind(file.Options{Folder: o.Folder, Sealers: o.sealers()}),
+		"tpm":         tpm.Kind(tpm.Options{Device: o.Device, Folder: o.Folder}),
 		"memory":      keystore.MemoryKind(),
-	}
-	if o.TPM != nil {
-		all[o.TPM.Name] = *o.TPM
 	}
 	if o.Choose != "" && o.Choose != AutoName {
 		k, ok := all[o.Choose]
