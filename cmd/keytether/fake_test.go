@@ -99,7 +99,8 @@ func whoami(kind, profile string) agentwire.Whoami {
 func (f *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	raw, _ := io.ReadAll(io.LimitReader(r.Body, agentwire.MaxBody))
 	var body struct {
-		Profile string `json:"profile"`
+		Profile   string `json:"profile"`
+		TokenType string `json:"token_type"`
 	}
 	_ = json.Unmarshal(raw, &body)
 	if r.URL.Path == agentwire.PathVersion {
@@ -130,8 +131,12 @@ func (f *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if kind == "opaque" {
 			token = fakeOpaque
 		}
+		kindOfToken := agentwire.TypeDPoP
+		if body.TokenType != "" && kind != "old" {
+			kindOfToken = body.TokenType
+		}
 		_ = agentwire.WriteResponse(w, agentwire.TokenResponse{
-			AccessToken: agentwire.NewSecret(token), TokenType: "DPoP", ExpiresAt: fakeEnds, Scope: "read", Resource: "https://api.example.test",
+			AccessToken: agentwire.NewSecret(token), TokenType: kindOfToken, ExpiresAt: fakeEnds, Scope: "read", Resource: "https://api.example.test",
 		})
 	case agentwire.PathAuthorize:
 		_ = agentwire.WriteResponse(w, agentwire.AuthorizeResponse{

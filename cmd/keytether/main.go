@@ -20,7 +20,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	return command.Main(context.Background(), command.Program{
-		Version: version, Args: os.Args[1:], Environ: os.Environ(),
+		Version: version, Args: command.Args(os.Args), Environ: os.Environ(),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		RunAgent: runAgent,
 	})

@@ -143,11 +143,21 @@ const (
 	LackIdentity   = "identity"      // the server's word on who signed in
 )
 
+// Types of access tokens (RFC 6750, RFC 9449 section 5).
+const (
+	TypeDPoP   = "DPoP"
+	TypeBearer = "Bearer"
+)
+
 // TokenRequest asks for an access token. Scope may narrow the login's, never widen it.
 type TokenRequest struct {
 	Profile  string `json:"profile,omitempty"`
 	Resource string `json:"resource,omitempty"`
 	Scope    string `json:"scope,omitempty"`
+	// TokenType "Bearer" asks for a token that is bound to no key, for a program that cannot prove
+	// one. There is one only where the server lets client and resource do without (RFC 9449
+	// section 5); else the answer is an error, and the login goes on. Empty: bound if it can be.
+	TokenType string `json:"token_type,omitempty"`
 	// Rejected names an access token that an API refused as invalid: base64url of its SHA-256,
 	// as in "ath" (RFC 9449 section 4.2). If it is the one in hand, the agent renews.
 	Rejected string `json:"rejected,omitempty"`

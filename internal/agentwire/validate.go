@@ -71,6 +71,9 @@ func (r *LogoutRequest) Validate() error {
 
 // Validate checks shapes only.
 func (r *TokenRequest) Validate() error {
+	if r.TokenType != "" && r.TokenType != TypeBearer {
+		return usage("the request is wrong", "token_type is neither absent nor Bearer")
+	}
 	return text("profile", r.Profile, "resource", r.Resource, "scope", r.Scope, "rejected", r.Rejected)
 }
 

@@ -130,6 +130,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		{"token", a.tokenCmd},
 		{"exec", a.execCmd},
 		{"proxy", a.proxyCmd},
+		{"helper", a.helperCmd},
 		{"agent", a.agentCmd},
 		{"approve", a.approveCmd},
 		{"decoy", a.decoyCmd},
