@@ -2,11 +2,15 @@ package tpm
 
 import (
 	"bytes"
+	"crypto/elliptic"
 	"errors"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/keytether/keytether/internal/jws"
 	"github.com/keytether/keytether/internal/keystore"
 	"github.com/keytether/keytether/internal/secret"
 )
@@ -110,6 +114,26 @@ func FuzzParse(f *testing.F) {
 		}
 		if _, err := parse(again); err != nil {
 			t.Errorf("what was read cannot be written: %v", err)
+		}
+	})
+}
+
+// FuzzPublic reads the chip's own form of a public key, which stands in the file.
+func FuzzPublic(f *testing.F) {
+	public := keyTemplate()
+	f.Add(tpm2.Marshal(tpm2.New2B(public)))
+	public.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{
+		X: tpm2.TPM2BECCParameter{Buffer: elliptic.P256().Params().Gx.Bytes()},
+		Y: tpm2.TPM2BECCParameter{Buffer: elliptic.P256().Params().Gy.Bytes()},
+	})
+	f.Add(tpm2.Marshal(tpm2.New2B(public)))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		pub, err := publicKey(blob{Pub: raw})
+		if err == nil && pub.Algorithm() != jws.ES256 {
+			t.Errorf("a key for %s", pub.Algorithm())
+		}
+		if err != nil && !errors.Is(err, errDamaged) {
+			t.Error(err)
 		}
 	})
 }
