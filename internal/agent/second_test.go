@@ -242,3 +242,13 @@ func (k stuckKey) Sign(input []byte) ([]byte, error) {
 	}
 	return k.Key.Sign(input)
 }
+
+// TestTimeForASlowPortal: the agent gives a person as long as the server does
+// (internal/grant's SignInLife and DeviceCodeLife).
+//
+// Invariant: CF-12
+func TestTimeForASlowPortal(t *testing.T) {
+	if loginTime < 15*time.Minute || deviceTime < 20*time.Minute {
+		t.Errorf("%v for a browser, %v for a code", loginTime, deviceTime)
+	}
+}

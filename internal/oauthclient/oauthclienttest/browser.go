@@ -20,8 +20,11 @@ type Browser struct {
 
 // NewBrowser makes one.
 func NewBrowser() *Browser {
-	return &Browser{http: noRedirect(&http.Transport{DisableKeepAlives: true})}
+	return NewBrowserOver(&http.Transport{DisableKeepAlives: true})
 }
+
+// NewBrowserOver makes one whose requests go through rt.
+func NewBrowserOver(rt http.RoundTripper) *Browser { return &Browser{http: noRedirect(rt)} }
 
 // Page is what a browser shows.
 type Page struct {
