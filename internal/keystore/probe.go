@@ -36,8 +36,9 @@ func Probe(ctx context.Context, s Store) (err error) {
 	name := fmt.Sprintf("%s%d.%s", probePrefix, now, rand.Text())
 	defer func() {
 		if err != nil {
-			// The store's own mistake is the one worth telling.
-			_ = s.Delete(context.WithoutCancel(ctx), name)
+			// The store's own mistake is the one worth telling. Once ctx has ended nobody waits
+			// any more, and the next probe cleans up.
+			_ = s.Delete(ctx, name)
 		}
 	}()
 	k, err := s.NewKey(ctx, name)

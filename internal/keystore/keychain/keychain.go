@@ -1,7 +1,8 @@
 // Package keychain keeps logins in the keychain of the operating system: a Secret Service (GNOME
 // Keyring, KWallet, KeePassXC) over D-Bus on Linux and the BSDs, the Keychain on macOS, the
 // Credential Manager on Windows. The keychain's own password or the person's sign-in guards it,
-// and it lives on when the machine restarts. Keys are software keys.
+// and it lives on when the machine restarts. Keys are software keys. While a Secret Service is
+// unlocked it answers every program of the same D-Bus session, and values cross that bus plainly.
 //
 // Each call runs under a time limit, since a D-Bus peer may never answer. A call that outlasts it
 // makes the store unusable for good. At most one call of a Kind is under way, whatever hangs: the

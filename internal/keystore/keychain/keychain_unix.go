@@ -20,11 +20,8 @@ const maxText = 128 << 10
 // ready looks before the library does, which would start a D-Bus daemon where there is none
 // (dbus-launch), and put up a window where the keychain is locked. It runs under the limit too.
 func ready() error {
-	if !haveBus() {
-		return &keystore.Problem{
-			Store: Name, Why: "there is no D-Bus session here (DBUS_SESSION_BUS_ADDRESS is not set)",
-			Mend: "Sign in to a desktop, or run under dbus-run-session with a Secret Service",
-		}
+	if !haveBus(os.Getenv("DBUS_SESSION_BUS_ADDRESS"), filepath.Join("/run/user", strconv.Itoa(os.Getuid()))) {
+		return noBus()
 	}
 	s, err := ss.NewSecretService()
 	if err != nil {
@@ -43,13 +40,20 @@ func ready() error {
 	return nil
 }
 
-// haveBus looks where the library looks for a bus.
-func haveBus() bool {
-	if a := os.Getenv("DBUS_SESSION_BUS_ADDRESS"); a != "" && a != "autolaunch:" {
+func noBus() error {
+	return &keystore.Problem{
+		Store: Name, Why: "there is no D-Bus session here (DBUS_SESSION_BUS_ADDRESS is not set)",
+		Mend: "Sign in to a desktop, or run under dbus-run-session with a Secret Service",
+	}
+}
+
+// haveBus looks where the library looks for a bus: the address, and the user's runtime folder.
+func haveBus(address, runtime string) bool {
+	if address != "" && address != "autolaunch:" {
 		return true
 	}
 	for _, name := range []string{"bus", "dbus-session"} {
-		if _, err := os.Stat(filepath.Join("/run/user", strconv.Itoa(os.Getuid()), name)); err == nil {
+		if _, err := os.Stat(filepath.Join(runtime, name)); err == nil {
 			return true
 		}
 	}

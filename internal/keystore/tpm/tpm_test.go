@@ -376,7 +376,7 @@ func TestSealedFile(t *testing.T) {
 	again := func() (keystore.Store, error) {
 		sealer := NewSealer(Options{Device: chip.Socket})
 		t.Cleanup(func() { _ = sealer.Close() })
-		return file.Kind(file.Options{Folder: folder, Sealer: sealer}).Open(t.Context())
+		return file.Kind(file.Options{Folder: folder, Sealers: []file.Sealer{sealer}}).Open(t.Context())
 	}
 	s, err := again()
 	if err != nil {
