@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// errLinux: another process's CPU time is read from /proc.
+// errLinux: another process has a clock of its CPU time there.
 var errLinux = errors.New("bench: CPU times are measured on Linux only")
 
 // selfCPU stands in for a clock of CPU time.

@@ -65,7 +65,7 @@ func refreshAmong(ctx context.Context, bin string, total, active int, load time.
 	begun := time.Now()
 	grants, err := layGrants(ctx, st, tools[:], active)
 	if err == nil {
-		err = copyGrants(ctx, st, total/active)
+		err = copyGrants(ctx, databaseOf(st), total/active)
 	}
 	if err != nil {
 		return 0, err
@@ -140,8 +140,8 @@ func refreshKey(ctx context.Context, st *stage.Stage, s store.Store, now time.Ti
 // copyGrants makes so many rows of each grant: itself, and others after it that
 // nobody renews. So what is renewed lies apart, and each person has as many. It
 // needs no durability, and goes by SQLite itself.
-func copyGrants(ctx context.Context, st *stage.Stage, each int) (err error) {
-	conn, err := zombie.OpenConn(databaseOf(st), zombie.OpenReadWrite)
+func copyGrants(ctx context.Context, path string, each int) (err error) {
+	conn, err := zombie.OpenConn(path, zombie.OpenReadWrite)
 	if err != nil {
 		return err
 	}

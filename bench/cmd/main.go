@@ -68,6 +68,18 @@ func (r Row) judged() float64 {
 	return r.Value
 }
 
+// line says what was measured while the run goes on.
+func (r Row) line() string {
+	s := fmt.Sprintf("%s: %s %s", r.Work, number(r.Value), r.Unit)
+	if r.Floor != "" {
+		s += fmt.Sprintf(", %.2f × %s", r.Ratio, r.Floor)
+	}
+	if r.Must > 0 {
+		s += fmt.Sprintf(" (must %s, stretch %s)", bound(r, r.Must), bound(r, r.Stretch))
+	}
+	return s
+}
+
 // Report is a whole run.
 type Report struct {
 	Machine string    `json:"machine"`
@@ -105,7 +117,7 @@ func run(ctx context.Context, o options) (err error) {
 	}{
 		{"refresh: DPoP, durable", func() ([]Row, error) { return refresh(ctx, st, floor, o.load) }},
 		{"device polls: pending, with proof", func() ([]Row, error) { return polls(ctx, bin, floor, o.pending) }},
-		{"grants: refresh among many", func() ([]Row, error) { return grantCounts(ctx, bin, o.load, o.grants, o.active) }},
+		{"grants: many, few active", func() ([]Row, error) { return grantCounts(ctx, bin, o.load, o.grants, o.active) }},
 		{"verify: first and seen token", func() ([]Row, error) { return verifyRows(ctx) }},
 		{"logins: Allow to token", func() ([]Row, error) { return allowToToken(ctx, st, o.logins) }},
 		{"device logins: Allow to token", func() ([]Row, error) { return allowToTokenDevice(ctx, st, o.logins) }},
@@ -123,7 +135,7 @@ func run(ctx context.Context, o options) (err error) {
 		}
 		rep.Rows = append(rep.Rows, rows...)
 		for _, r := range rows {
-			step(fmt.Sprintf("  %s: %s %s, %.2f × %s (must %.2f, stretch %.2f)", r.Work, number(r.Value), r.Unit, r.Ratio, r.Floor, r.Must, r.Stretch))
+			step("  " + r.line())
 		}
 	}
 	table := rep.table()
