@@ -34,7 +34,7 @@ func (a *agent) login(w http.ResponseWriter, r *http.Request) {
 	ev := agentwire.NewEventWriter(w)
 	err = s.stream(ev)
 	if s.forgotten(err) {
-		err = agentwire.NewError(agentwire.Failed, couldNot, "the server has forgotten that this program registered there", "Run `keytether login` again; it registers anew", err)
+		err = agentwire.NewError(agentwire.Failed, couldNot, "the server does not take the client any more that was registered there for this profile ("+err.Error()+")", "Run `keytether login` again; it registers anew", err)
 	}
 	a.used()
 	s.finish() // before the last event: who reads it finds things as it says

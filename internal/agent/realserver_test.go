@@ -7,12 +7,15 @@ import (
 	"testing"
 
 	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/authserver"
 	"github.com/keytether/keytether/internal/edge/edgetest"
 	"github.com/keytether/keytether/internal/event"
+	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/oauth"
 	"github.com/keytether/keytether/internal/oauthclient"
 	"github.com/keytether/keytether/internal/oauthclient/oauthclienttest"
 	"github.com/keytether/keytether/internal/outbound"
+	"github.com/keytether/keytether/internal/secret"
 )
 
 // counted counts the requests to the token endpoint.
@@ -69,5 +72,39 @@ func TestDeviceLoginAtOurServer(t *testing.T) {
 	}
 	if out, err := r.Logout(t.Context(), agentwire.LogoutRequest{}); err != nil || !out.Revoked {
 		t.Errorf("%+v %v", out, err)
+	}
+}
+
+// TestRegistersAtOurServer: with an initial access token the agent gets a client
+// of its own at the server that ships, bound and with the handshake, and logs in
+// with it.
+func TestRegistersAtOurServer(t *testing.T) {
+	initial := secret.Mint(secret.Initial, [32]byte{1})
+	s := edgetest.NewServer(t, edgetest.Options{Registration: &authserver.Registration{
+		Tokens: []authserver.InitialToken{{Name: "lab", Hash: initial.Hash()}},
+		Like:   authserver.Client{Resources: []string{edgetest.API}, DefaultResource: edgetest.API, Lifetimes: grant.DefaultLifetimes()},
+	}})
+	r := newRig(t, oauthclienttest.Keytether(), onHeadless, func(o *Options) { o.Clock = s.Clock.Now })
+	e, err := r.follow(t.Context(), agentwire.LoginRequest{
+		Issuer: s.Issuer, Scope: "read", RegistrationToken: agentwire.NewSecret(initial.Reveal()),
+	}, func(e agentwire.Event) {
+		if e.Event != agentwire.EventDeviceCode {
+			return
+		}
+		b := s.NewBrowser()
+		b.Open(e.VerificationURI)
+		b.Press("Continue", "user_code", e.UserCode)
+		b.SignIn(edgetest.Email, edgetest.Password)
+		b.Has(t, http.StatusOK, "Keytether agent")
+		b.Press("Allow")
+	})
+	if err != nil || !e.Done.ClientRegistered || !strings.HasPrefix(e.Done.ClientID, "cli_") {
+		t.Fatalf("%v %+v", err, e)
+	}
+	if st, err := r.Status(t.Context()); err != nil || st.Profiles[0].TokenType != "DPoP" || st.Profiles[0].Missing != nil {
+		t.Errorf("%+v %v", st, err)
+	}
+	if strings.Contains(r.log.String(), initial.Reveal()) {
+		t.Error("the initial access token is in the log")
 	}
 }

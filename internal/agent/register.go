@@ -60,7 +60,7 @@ func (s *attempt) registeredBefore() string {
 // register makes a client for this profile and remembers it.
 func (s *attempt) register() error {
 	id, err := s.client.Register(s.ctx, oauthclient.Registration{
-		Name: "Keytether", Scope: s.req.Scope, Token: secret.New(s.req.RegistrationToken.Reveal()),
+		Name: "Keytether agent", Scope: s.req.Scope, Token: secret.New(s.req.RegistrationToken.Reveal()),
 	})
 	if err != nil {
 		return err
@@ -83,8 +83,8 @@ func (s *attempt) remember(id string) {
 	s.a.clients[s.slot] = id
 }
 
-// forgotten says whether the server does not know the client of an earlier login
-// any more. Then the next one registers anew.
+// forgotten says whether the server does not take the client of an earlier login
+// any more, or not for this scope. Then the next one registers anew.
 func (s *attempt) forgotten(err error) bool {
 	if !s.reg.reused || !clientRefused(err) {
 		return false
@@ -93,10 +93,11 @@ func (s *attempt) forgotten(err error) bool {
 	return true
 }
 
-// clientRefused: the server does not know the client, or not for this (RFC 6749 §5.2).
+// clientRefused: the server does not know the client, or not for this, or it was
+// registered for less (RFC 6749 §5.2).
 func clientRefused(err error) bool {
 	r, ok := errors.AsType[*oauthclient.Refusal](err)
-	return ok && (r.Code == "invalid_client" || r.Code == "unauthorized_client")
+	return ok && (r.Code == "invalid_client" || r.Code == "unauthorized_client" || r.Code == "invalid_scope")
 }
 
 // beginAs settles the client and starts the first way; where the server has

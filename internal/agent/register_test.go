@@ -3,6 +3,8 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
@@ -34,7 +36,7 @@ func TestRegistersItself(t *testing.T) {
 		t.Errorf("%+v", who)
 	}
 	want := map[string]any{
-		"client_name": "Keytether", "application_type": "native", "token_endpoint_auth_method": "none",
+		"client_name": "Keytether agent", "application_type": "native", "token_endpoint_auth_method": "none",
 		"redirect_uris":  []any{"http://127.0.0.1/callback", "http://[::1]/callback"},
 		"grant_types":    []any{oauth.GrantAuthorizationCode, oauth.GrantDeviceCode, oauth.GrantRefreshToken},
 		"response_types": []any{"code"}, "scope": "read openid email offline_access",
@@ -55,7 +57,7 @@ func TestRegistersItself(t *testing.T) {
 	}
 	other := newRig(t, registering())
 	e, err := other.logIn(agentwire.LoginRequest{RegisteredClient: "client-9"})
-	if err == nil || !strings.Contains(agentwire.AsError(err, "").Why, "forgotten") {
+	if err == nil || !strings.Contains(agentwire.AsError(err, "").Why, "registered there for this profile") {
 		t.Fatalf("the caller's memory was not used: %v %+v", err, e)
 	}
 	if e, err = other.logIn(agentwire.LoginRequest{RegisteredClient: "client-9"}); err != nil || e.Done.ClientID != "client-1" {
@@ -63,11 +65,30 @@ func TestRegistersItself(t *testing.T) {
 	}
 }
 
-// TestRegistersAnewWhereForgotten: a device login finds it out at once.
+// TestRegistersAnewWhereForgotten: a device login finds it out at once, and so it
+// does that the client was registered for less.
 func TestRegistersAnewWhereForgotten(t *testing.T) {
+	for name, spoil := range map[string]func(*oauthclienttest.Server){
+		"forgotten": (*oauthclienttest.Server).ForgetClients,
+		"registered for less": func(s *oauthclienttest.Server) {
+			s.On(oauth.PathDevice, func(w http.ResponseWriter, _ *http.Request, _ func() *httptest.ResponseRecorder) bool {
+				if len(s.Registrations()) > 1 {
+					return false
+				}
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = w.Write([]byte(`{"error":"invalid_scope"}`))
+				return true
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) { registersAnew(t, spoil) })
+	}
+}
+
+func registersAnew(t *testing.T, spoil func(*oauthclienttest.Server)) {
 	r := newRig(t, registering())
 	r.mustLogIn()
-	r.server.ForgetClients()
+	spoil(r.server)
 	code := false
 	ctx := t.Context()
 	err := r.Login(ctx, agentwire.LoginRequest{Issuer: r.server.Issuer, Flow: agentwire.FlowDevice}, func(agentwire.Event) error {
