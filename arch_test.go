@@ -74,7 +74,7 @@ var table = []rule{
 	{"internal/keystore/keystoretest", "keystore jws secret testkit/...", "pgregory.net/rapid", "one suite for every store"},
 	{"internal/oauthclient", "oauth dpop jws token secret id outbound", "", "flows against any server; keys stay behind a signer"},
 	{"internal/oauthclient/oauthclienttest", "dpop jws oauth token id secret testkit/...", "pgregory.net/rapid", "a fake server checks what it is sent with nothing of the client's"},
-	{"internal/agent", "agentwire peersock keystore oauthclient oauth dpop jws redact secret id", "golang.org/x/sync", "the only holder of keys and refresh tokens"},
+	{"internal/agent", "agentwire peersock keystore oauthclient oauth dpop jws redact secret id", "golang.org/x/sync golang.org/x/sys", "the only holder of keys and refresh tokens"},
 	{"internal/helper", "secret", "", "protocols of other programs are formats; whose token it is is decided elsewhere"},
 	{"internal/localproxy", "secret", "", "it passes requests on; what adds the credentials is handed to it"},
 	{"internal/scan", "redact secret oauth outbound", "", "it reads what lies about and speaks to issuers; it holds no login"},

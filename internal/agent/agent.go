@@ -7,6 +7,8 @@
 //	flow.go       which flow         ways.go    browser and device, side by side
 //	second.go     the code beside a browser, and how a login ends
 //	profile.go    one login's tokens   renew.go   single-flight renewal
+//	home.go       the kinds of stores  keep.go    where a login is kept, and where next when that fails
+//	restore.go    an earlier agent's logins       watch.go   what nobody tells the agent
 //	approval.go   the signature under a decision about a login elsewhere
 //	authorize.go  one request's headers, only where confine.go lets it go
 //
@@ -23,9 +25,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -51,8 +55,14 @@ type Options struct {
 	StateDir string
 	LogLevel slog.Level
 
-	Store     keystore.Store // default: memory
-	StoreName string         // what status calls it; default "memory"
+	// Kinds are the stores that this machine may have, in the order in which a login tries
+	// them; default memory alone. Memory is the last resort also where it is not among them.
+	Kinds  []keystore.Kind
+	Passed map[string]string // the names of those that "auto" passes over, and why
+	Store  string            // the choice for every login: a kind's name or "auto"; empty: each login's own
+
+	LockAfter     time.Duration // lock when nobody asked for so long; zero: never
+	LockOnSuspend bool          // lock when the machine was suspended (Linux)
 
 	// HTTP makes the client for a login from its caller's variables. Default:
 	// oauthclient.NewHTTP.
@@ -68,14 +78,16 @@ type Options struct {
 	// Ready is called once the socket answers.
 	Ready func()
 
-	here    func() machine // what this process runs in
-	endTime time.Duration  // until what a login left running is given up; default endTime
+	here       func() machine       // what this process runs in
+	endTime    time.Duration        // until what a login left running is given up; default endTime
+	slept      func() time.Duration // how long the machine was suspended since it started
+	watchEvery time.Duration
 }
 
 // errIdle is why an agent that had nothing to hold ended; Run gives nil for it.
 var errIdle = errors.New("agent: nothing to hold and nobody asked")
 
-// errStopped: somebody asked for the end.
+// errStopped: somebody asked for the end. What outlives this process stays.
 var errStopped = errors.New("agent: stopped on request")
 
 // Run serves until ctx ends, a termination signal comes, somebody stops the
@@ -113,7 +125,9 @@ func serve(ctx context.Context, o Options) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
+	a.background(a.restore)
 	a.background(a.watchIdle)
+	a.background(func() { a.watch(ln.Gone) })
 	a.log.Info("the agent is up", "version", o.Version, "pid", os.Getpid())
 	if o.Ready != nil {
 		o.Ready()
@@ -133,7 +147,7 @@ func serve(ctx context.Context, o Options) error {
 	}
 	a.closeForwards()
 	a.settle()
-	a.wipeAll()
+	a.wipeAll(why)
 	return err
 }
 
@@ -146,8 +160,14 @@ func (o *Options) fill() (closeLog func(), err error) {
 	if o.Rand == nil {
 		o.Rand = rand.Reader
 	}
-	if o.Store == nil {
-		o.Store, o.StoreName = keystore.NewMemory(), "memory"
+	if o.Kinds == nil {
+		o.Kinds = []keystore.Kind{memoryKind()}
+	}
+	if o.slept == nil {
+		o.slept = slept
+	}
+	if o.watchEvery <= 0 {
+		o.watchEvery = watchEvery
 	}
 	if o.HTTP == nil {
 		o.HTTP = oauthclient.NewHTTP
@@ -193,6 +213,10 @@ type agent struct {
 	end     context.CancelCauseFunc
 	wait    sync.WaitGroup // all that runs beside the calls
 	started time.Time
+	vault   *vault
+
+	restored chan struct{} // closed when logins of an earlier agent were looked for
+	marking  sync.Mutex
 
 	mu       sync.Mutex
 	profiles map[string]*profile
@@ -206,11 +230,15 @@ type agent struct {
 	stopping bool
 	lock     lock
 	lastUse  time.Time
+	missing  map[*home]bool // known to hold logins, and cannot be opened
+	lastFind time.Time
+	stale    []string // of the marker that was found
 }
 
 func newAgent(ctx context.Context, o Options) *agent {
 	a := &agent{
-		opt: o, log: o.Log, started: o.Clock(), lastUse: o.Clock(),
+		opt: o, log: o.Log, started: o.Clock(), lastUse: o.Clock(), vault: newVault(o.Kinds, o.Passed),
+		restored: make(chan struct{}), missing: map[*home]bool{},
 		profiles: map[string]*profile{}, ended: map[string]*agentwire.Error{}, forwards: map[string]*forward{},
 		attempts: map[string]*attempt{}, clients: map[string]string{},
 	}
@@ -240,31 +268,60 @@ func (a *agent) watchIdle() {
 	}
 }
 
-// stopIfIdle decides and stops in one step: no login can begin in between.
+// stopIfIdle decides and stops in one step: no login can begin in between. An
+// agent that is to make way for another one may hold what that one will find.
 func (a *agent) stopIfIdle(quiet time.Duration) bool {
 	a.dropExpired()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.profiles) > 0 || a.logins > 0 || a.now().Sub(a.lastUse) < quiet {
+	held := len(a.profiles)
+	if quiet == 0 {
+		held = a.losable()
+	}
+	if held > 0 || a.logins > 0 || a.now().Sub(a.lastUse) < quiet {
 		return false
 	}
 	a.stopping = true
 	return true
 }
 
-// wipeAll empties the store of what this process put there; a store that lasts
-// keeps its entries for the next agent.
-func (a *agent) wipeAll() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for name, p := range a.profiles {
-		p.drop()
-		if a.opt.StoreName == "memory" {
-			if err := a.opt.Store.Delete(context.WithoutCancel(a.ctx), p.slot); err != nil {
-				a.log.Warn("a profile could not be wiped", "profile", name, "err", err)
-			}
+// losable counts the logins that end with this process. The agent's mu is held.
+func (a *agent) losable() int {
+	n := 0
+	for _, p := range a.profiles {
+		if p.life() == keystore.Process {
+			n++
 		}
-		p.client.Close()
 	}
-	clear(a.profiles)
+	return n
+}
+
+// wipeAll empties the stores of what must not outlive this process. An agent that
+// is stopped on request leaves to the next one what its stores keep; one that a
+// signal ends, or that lost its socket, ends with the session, and takes along
+// what is the session's.
+func (a *agent) wipeAll(why error) {
+	keep := keystore.Machine
+	if errors.Is(why, errStopped) || errors.Is(why, errIdle) {
+		keep = keystore.Session
+	}
+	a.mu.Lock()
+	var gone []*profile
+	for name, p := range a.profiles {
+		if p.life() < keep {
+			gone = append(gone, p)
+			delete(a.profiles, name)
+		}
+	}
+	left := slices.Collect(maps.Values(a.profiles))
+	a.mu.Unlock()
+	for _, p := range gone {
+		_ = a.wipe(p) // it has been logged
+	}
+	for _, p := range left {
+		a.sweep(context.WithoutCancel(a.ctx), p)
+		p.drop()
+		p.close()
+	}
+	a.mark()
 }

@@ -36,11 +36,17 @@ type rig struct {
 	ended  chan error
 	cancel context.CancelFunc
 	opt    Options
+	store  keystore.Store // of the kind memory
+}
+
+// onlyIn is memory alone, in that store.
+func onlyIn(s keystore.Store) []keystore.Kind {
+	return []keystore.Kind{{Name: "memory", Open: func(context.Context) (keystore.Store, error) { return s, nil }}}
 }
 
 func newRig(t testing.TB, c oauthclienttest.Config, change ...func(*Options)) *rig {
 	t.Helper()
-	r := &rig{t: t, clock: testkit.NewClock(), log: new(testkit.Buffer), ended: make(chan error, 1)}
+	r := &rig{t: t, clock: testkit.NewClock(), log: new(testkit.Buffer), ended: make(chan error, 1), store: keystore.NewMemory()}
 	r.clock.Set(time.Now())
 	if c.Now == nil {
 		c.Now = r.clock.Now
@@ -51,7 +57,7 @@ func newRig(t testing.TB, c oauthclienttest.Config, change ...func(*Options)) *r
 	r.opt = Options{
 		Socket: r.socket, Version: "v1.2.3", Clock: r.clock.Now, Ready: func() { close(ready) },
 		Log:   slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Store: keystore.NewMemory(), StoreName: "memory",
+		Kinds: onlyIn(r.store),
 		Facts: agentwire.Facts{Host: "laptop", OSUser: "dev", Platform: "linux/amd64"},
 		here:  func() machine { return machine{os: "darwin"} }, // with a desktop, wherever the test runs
 	}

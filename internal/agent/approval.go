@@ -35,7 +35,11 @@ func (a *agent) approval(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	who, issuer := p.whoami(), p.client.Metadata().Issuer
+	c, err := a.connected(r.Context(), p)
+	if err != nil {
+		return nil, err
+	}
+	who, issuer := p.whoami(), c.Metadata().Issuer
 	api := issuer + oauth.PathAPI
 	do := "Run `keytether login --profile me --issuer " + issuer + " --resource " + api + " --scope " + scopeAccount + "`"
 	if who.Resource != api {
@@ -44,7 +48,7 @@ func (a *agent) approval(r *http.Request) (any, error) {
 	if !slices.Contains(strings.Fields(who.Scope), scopeAccount) {
 		return nil, agentwire.NewError(agentwire.Scope, notSigned, "profile "+who.Profile+" has no scope "+scopeAccount, do, nil)
 	}
-	signed, err := p.client.Approval(req.Device, req.UserCode, req.Decision)
+	signed, err := c.Approval(req.Device, req.UserCode, req.Decision)
 	if err != nil {
 		return nil, agentwire.NewError(agentwire.Failed, notSigned, err.Error(), "", err)
 	}

@@ -48,7 +48,7 @@ func TestApprovalSignsNothingElse(t *testing.T) {
 	if err != nil || !jws.TypeIs(msg.Header.Type, "keytether-approval+jwt") {
 		t.Fatalf("%+v, %v", msg, err)
 	}
-	key, err := r.opt.Store.Key(t.Context(), keyName(r.server.Issuer))
+	key, err := r.store.Key(t.Context(), keyName(r.server.Issuer))
 	if err != nil || msg.Verify(key.Public()) != nil {
 		t.Errorf("not signed by the installation's key: %v", err)
 	}

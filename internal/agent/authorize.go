@@ -26,7 +26,11 @@ func (a *agent) authorizeFor(ctx context.Context, req agentwire.AuthorizeRequest
 	if err := p.allows(req.Resource); err != nil {
 		return nil, err
 	}
-	if err := confine(p.resource(), req.URL, p.client.Metadata()); err != nil {
+	c, err := a.connected(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := confine(p.resource(), req.URL, c.Metadata()); err != nil {
 		return nil, agentwire.NewError(agentwire.ResourceNotAllowed, "no token for this URL", err.Error()+"; this login is for "+p.resource(), "Check the URL, or log in for its resource with --resource", err)
 	}
 	p, t, err := a.obtain(ctx, agentwire.TokenRequest{Profile: req.Profile, Resource: req.Resource, Scope: req.Scope, Rejected: req.Rejected})
@@ -40,7 +44,7 @@ func (a *agent) authorizeFor(ctx context.Context, req agentwire.AuthorizeRequest
 	if t.Type != oauthclient.TypeDPoP {
 		return out, nil
 	}
-	proof, err := p.client.Proof(req.Method, req.URL, t.Access.Reveal(), req.Nonce)
+	proof, err := c.Proof(req.Method, req.URL, t.Access.Reveal(), req.Nonce)
 	if err != nil {
 		return nil, agentwire.NewError(agentwire.Failed, "no proof could be made", err.Error(), "", err)
 	}

@@ -35,6 +35,7 @@ var kinds = []struct {
 	{oauthclient.ErrIdentity, agentwire.Failed, "Ask who runs the server; nothing was kept"},
 	{oauthclient.ErrAnswer, agentwire.Failed, "Try again; if that repeats, ask who runs the server"},
 	{keystore.ErrName, agentwire.Usage, "Name the profile with letters, digits, - and _"},
+	{keystore.ErrNoKey, agentwire.NotLoggedIn, "The proof key is gone: run `keytether login`"},
 	{keystore.ErrUnusable, agentwire.StoreUnusable, ""},
 }
 

@@ -63,6 +63,19 @@ const (
 	// maxLog is when the log file is turned over; one old one is kept.
 	maxLog = 1 << 20
 
+	// storeTime bounds one use of a store, opening included: the OS keychain gives up after 3 s.
+	storeTime = 5 * time.Second
+
+	// findEvery is how often a store that holds logins and could not be opened is
+	// tried again while somebody asks for one of them.
+	findEvery = 2 * time.Second
+
+	// watchEvery is how soon the end of a session is noticed.
+	watchEvery = 2 * time.Second
+
+	// sleptMin: a shorter suspension is none; clocks are read one after the other.
+	sleptMin = time.Second
+
 	// stopTime bounds what answers have to go out when the agent ends.
 	stopTime = 2 * time.Second
 )

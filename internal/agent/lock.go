@@ -11,19 +11,21 @@ import (
 // lock is the state of `keytether agent lock`. The passphrase is kept as a hash.
 type lock struct {
 	on        bool
+	why       string
 	hash      secret.Hash // of an empty passphrase where none was given
 	lastWrong time.Time
 }
 
-func errLocked() error {
-	return agentwire.NewError(agentwire.Locked, "the agent is locked", "somebody locked it", "Run `keytether agent unlock`", nil)
+// refusal is what calls get. The agent's mu is held.
+func (l *lock) refusal() error {
+	return agentwire.NewError(agentwire.Locked, "the agent is locked", l.why, "Run `keytether agent unlock`", nil)
 }
 
 func (a *agent) checkLock() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.lock.on {
-		return errLocked()
+		return a.lock.refusal()
 	}
 	return nil
 }
@@ -36,9 +38,9 @@ func (a *agent) setLock(r *http.Request) (any, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.lock.on { // between the check and here
-		return nil, errLocked()
+		return nil, a.lock.refusal()
 	}
-	a.lock = lock{on: true, hash: secret.New(req.Passphrase.Reveal()).Hash()}
+	a.lock = lock{on: true, why: "somebody locked it", hash: secret.New(req.Passphrase.Reveal()).Hash()}
 	return agentwire.Empty{}, nil
 }
 

@@ -4,9 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -50,8 +49,11 @@ type attempt struct {
 	a      *agent
 	req    agentwire.LoginRequest
 	name   string // profile
-	slot   string // its entry in the store
+	slot   string // its entry in its place
 	key    string // its key there
+	place  *home
+	proof  *proofKey
+	why    string // why it is not in a store that comes before
 	hold   string // the entry that holds the key while no login has it
 	auto   bool   // the flow was the agent's to choose
 	reason string // of the choice
@@ -68,6 +70,7 @@ type attempt struct {
 
 	over     bool // finish was called
 	released bool // under the agent's mu
+	kept     bool // the hold is the login's that came of this
 }
 
 // beginLogin does all that needs no person: it reads the request, finds the
@@ -78,6 +81,9 @@ func (a *agent) beginLogin(r *http.Request) (_ *attempt, err error) {
 	}
 	s := &attempt{a: a, turn: make(chan struct{}, 1), second: make(chan *way, 1)}
 	if err := agentwire.ReadRequest(r, &s.req); err != nil {
+		return nil, err
+	}
+	if err := a.awaitRestored(r.Context()); err != nil {
 		return nil, err
 	}
 	if err := s.fillIn(a.opt.Facts); err != nil {
@@ -99,12 +105,11 @@ func (a *agent) beginLogin(r *http.Request) (_ *attempt, err error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := a.key(ctx, s)
-	if err != nil {
+	if err := a.choose(ctx, s); err != nil {
 		return nil, err
 	}
 	env := oauthclient.Env{HTTP: reach, Now: a.opt.Clock, Random: a.opt.Rand, Log: a.log}
-	s.client, err = oauthclient.Open(ctx, env, s.req.Issuer, s.req.ClientID, key)
+	s.client, err = oauthclient.Open(ctx, env, s.req.Issuer, s.req.ClientID, s.proof)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +138,11 @@ func (s *attempt) fillIn(facts agentwire.Facts) error {
 	if q.Issuer == "" {
 		return agentwire.NewError(agentwire.Usage, couldNot, "no issuer is known", "Give --issuer URL, or set KEYTETHER_ISSUER", nil)
 	}
-	s.name, s.slot, s.key = q.Profile, slotName(q.Profile, q.Issuer), keyName(q.Issuer)
+	own := make([]byte, 4)
+	if _, err := io.ReadFull(s.a.opt.Rand, own); err != nil {
+		return err
+	}
+	s.name, s.slot, s.key = q.Profile, slotName(q.Profile, q.Issuer)+"."+hex.EncodeToString(own), keyName(q.Issuer)
 	if err := keystore.CheckName(s.slot); err != nil {
 		return agentwire.NewError(agentwire.Usage, couldNot, "the profile's name is not usable", "Use at most 100 letters, digits, - and _", err)
 	}
@@ -143,7 +152,8 @@ func (s *attempt) fillIn(facts agentwire.Facts) error {
 	return err
 }
 
-// slotName is the name of a login's entry in the store.
+// slotName begins the name of a login's entry in the store; what follows is the
+// login's alone.
 func slotName(profile, issuer string) string { return profile + "@" + issuerName(issuer) }
 
 // keyName is the name of an issuer's key in the store. There is one key for each
@@ -171,23 +181,8 @@ func (a *agent) reserve(s *attempt) error {
 	a.logins++
 	a.holds++
 	s.id = strconv.Itoa(a.holds)
-	s.hold = s.key + "-" + s.id // no profile's slot ends so
+	s.hold = s.key + "-" + s.id
 	return nil
-}
-
-// key gives the issuer's key, and makes it for the first login there. It stays
-// as long as a login has it, or one in progress holds it.
-func (a *agent) key(ctx context.Context, s *attempt) (keystore.Key, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	k, err := a.opt.Store.Key(ctx, s.key)
-	if errors.Is(err, keystore.ErrNoKey) {
-		k, err = a.opt.Store.NewKey(ctx, s.key)
-	}
-	if err == nil {
-		err = a.opt.Store.Put(ctx, s.hold, keystore.Entry{Key: s.key})
-	}
-	return k, err
 }
 
 // finish gives the place back, and a key that no login came of. A device login
@@ -201,20 +196,25 @@ func (s *attempt) finish() {
 	t := time.NewTimer(s.a.opt.endTime)
 	defer t.Stop()
 	s.endWays(t.C)
-	s.a.mu.Lock()
-	defer s.a.mu.Unlock()
 	s.release()
 }
 
-// release gives the place back. The agent's mu is held.
+// release gives the place back.
 func (s *attempt) release() {
-	if s.released {
+	s.a.mu.Lock()
+	released := s.released
+	if !released {
+		s.released = true
+		s.a.logins--
+		delete(s.a.attempts, s.id)
+	}
+	s.a.mu.Unlock()
+	if released || s.place == nil || s.kept {
 		return
 	}
-	s.released = true
-	s.a.logins--
-	delete(s.a.attempts, s.id)
-	if err := s.a.opt.Store.Delete(context.WithoutCancel(s.a.ctx), s.hold); err != nil {
+	ctx := context.WithoutCancel(s.a.ctx)
+	err := s.place.use(ctx, func(ctx context.Context, st keystore.Store) error { return st.Delete(ctx, s.hold) })
+	if err != nil {
 		s.a.log.Warn("a key without a login could not be deleted", "err", err)
 	}
 }
@@ -230,43 +230,69 @@ func (a *agent) install(s *attempt, flow string, g oauthclient.Grant) (agentwire
 	if !g.GrantExpires.IsZero() {
 		who.ExpiresAt = agentwire.Moment(g.GrantExpires)
 	}
-	meta, err := json.Marshal(who)
-	if err != nil {
-		return agentwire.Event{}, err
-	}
 	refresh := g.Refresh
 	g.Refresh = secret.Value{} // the store alone has it
-	p := newProfile(s.slot, s.key, s.client, who, g.Tokens)
+	p := newProfile(s, who, g.Tokens)
 	p.unrenewable = refresh.IsZero()
-
-	a.mu.Lock()
-	var old *leaver
-	if a.profiles[s.name] != nil {
-		l := a.remove(s.name)
-		old = &l
-	}
-	err = a.opt.Store.Put(context.WithoutCancel(a.ctx), s.slot, keystore.Entry{Key: s.key, RefreshToken: refresh, Metadata: meta})
-	if err == nil {
-		a.profiles[s.name] = p
-		delete(a.ended, s.name)
-		s.release()
-	}
-	a.mu.Unlock()
-	if old != nil {
-		a.background(func() { a.replaced(*old) })
-	}
-	if err != nil {
+	if err := a.keep(context.WithoutCancel(a.ctx), p, refresh); err != nil {
 		return agentwire.Event{}, fmt.Errorf("%w: %w", keystore.ErrUnusable, err)
 	}
-	a.log.Info("logged in", "profile", s.name, "issuer", who.Issuer, "grant", who.GrantID)
+	if p.at() != s.place {
+		// Where the login is, its key may be a handle on the one that the hold keeps.
+		p.mu.Lock()
+		p.swept = append(p.swept, leftover{s.place, s.hold, s.key})
+		p.mu.Unlock()
+		s.kept = true
+	}
+	a.mu.Lock()
+	old := a.profiles[s.name]
+	if old != nil {
+		old.drop()
+	}
+	a.profiles[s.name] = p
+	delete(a.ended, s.name)
+	a.mu.Unlock()
+	a.mark()
+	s.release()
+	if old != nil {
+		a.background(func() { a.replaced(old) })
+	}
+	a.log.Info("logged in", "profile", s.name, "issuer", who.Issuer, "grant", who.GrantID, "store", p.at().kind.Name)
+	if p.at() != s.place {
+		g.Warnings = append(g.Warnings, p.moved(s.place))
+	}
 	return agentwire.Event{Event: agentwire.EventDone, Done: &who, Warning: join(g.Warnings)}, nil
 }
 
+// moved says that a login is not where it was meant to be.
+func (p *profile) moved(from *home) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return "The store " + from.kind.Name + " failed after you had logged in (" + p.why + "); the login is in the store " +
+		p.place.kind.Name + " now, " + untilWhen(p.place.kind.Life)
+}
+
+func untilWhen(l keystore.Life) string {
+	switch l {
+	case keystore.Machine:
+		return "until you log out"
+	case keystore.Session:
+		return "until your session on this computer ends"
+	}
+	return "until the agent ends"
+}
+
+func (p *profile) at() *home {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.place
+}
+
 // replaced revokes a login that another one took the place of.
-func (a *agent) replaced(old leaver) {
+func (a *agent) replaced(old *profile) {
 	ctx, cancel := context.WithTimeout(a.ctx, revokeTime)
 	defer cancel()
-	if err := a.leave(ctx, old); err != nil {
-		a.log.Info("a replaced login was not revoked", "profile", old.p.whoami().Profile, "err", err)
+	if err, _ := a.leave(ctx, old); err != nil {
+		a.log.Info("a replaced login was not revoked", "profile", old.whoami().Profile, "err", err)
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/keytether/keytether/internal/agentwire"
 	"github.com/keytether/keytether/internal/oauthclient"
-	"github.com/keytether/keytether/internal/secret"
 )
 
 // logout revokes at the server, then wipes; it wipes whatever the server says.
@@ -19,11 +18,15 @@ func (a *agent) logout(r *http.Request) (any, error) {
 		return nil, err
 	}
 	a.dropExpired()
+	a.findAgain()
 	a.mu.Lock()
-	var leave []leaver
-	for name := range a.profiles {
+	var leave []*profile
+	for name, p := range a.profiles {
 		if req.All || name == profileName(req.Profile) {
-			leave = append(leave, a.remove(name))
+			// From here on nobody gets a token of it.
+			p.drop()
+			delete(a.profiles, name)
+			leave = append(leave, p)
 		}
 	}
 	if req.All {
@@ -33,20 +36,24 @@ func (a *agent) logout(r *http.Request) (any, error) {
 	}
 	a.mu.Unlock()
 	if len(leave) == 0 && !req.All {
+		if _, err := a.profile(req.Profile); errors.Is(err, agentwire.StoreUnusable) {
+			return nil, err
+		}
 		return nil, notLoggedIn(profileName(req.Profile), nil)
 	}
 	out := agentwire.LogoutResponse{Profiles: []string{}, Revoked: true, Wiped: true}
 	// A caller who goes away does not leave a login behind.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), revokeTime)
 	defer cancel()
-	failures := make([]error, len(leave))
-	a.eachAtOnce(leave, func(i int, l leaver) { failures[i] = a.leave(ctx, l) })
+	type failure struct{ revoking, wiping error }
+	failures := make([]failure, len(leave))
+	a.eachAtOnce(leave, func(i int, p *profile) { failures[i].revoking, failures[i].wiping = a.leave(ctx, p) })
 	var warnings []string
 	unrevocable := 0
-	for i, l := range leave {
-		name := l.p.whoami().Profile
+	for i, p := range leave {
+		name := p.whoami().Profile
 		out.Profiles = append(out.Profiles, name)
-		if err := failures[i]; err != nil {
+		if err := failures[i].revoking; err != nil {
 			out.Revoked = false
 			if errors.Is(err, oauthclient.ErrNoRevocation) {
 				unrevocable++
@@ -55,6 +62,18 @@ func (a *agent) logout(r *http.Request) (any, error) {
 			}
 			warnings = append(warnings, "profile "+name+" was not revoked at its server ("+wireError(err, "").Why+"); its grant lives on there until it expires, without its key")
 		}
+		if err := failures[i].wiping; err != nil {
+			out.Wiped = false
+			warnings = append(warnings, "what is stored of profile "+name+" could not be wiped ("+err.Error()+")")
+		}
+	}
+	if req.All {
+		a.mu.Lock()
+		for _, s := range a.missingStores() {
+			out.Wiped = false
+			warnings = append(warnings, "the store "+s.Store+" holds logins and cannot be opened ("+s.Why+"); they are still there")
+		}
+		a.mu.Unlock()
 	}
 	out.NoRevocation = unrevocable > 0 && unrevocable == len(warnings)
 	slices.Sort(out.Profiles)
@@ -63,12 +82,12 @@ func (a *agent) logout(r *http.Request) (any, error) {
 	return out, nil
 }
 
-func (a *agent) eachAtOnce(list []leaver, f func(int, leaver)) {
+func (a *agent) eachAtOnce(list []*profile, f func(int, *profile)) {
 	done := make(chan struct{}, len(list))
-	for i, l := range list {
+	for i, p := range list {
 		a.background(func() {
 			defer func() { done <- struct{}{} }()
-			f(i, l)
+			f(i, p)
 		})
 	}
 	for range list {
@@ -76,39 +95,28 @@ func (a *agent) eachAtOnce(list []leaver, f func(int, leaver)) {
 	}
 }
 
-// leaver is a login that is in no list any more and not yet revoked.
-type leaver struct {
-	p       *profile
-	access  secret.Value
-	refresh secret.Value
-}
-
-// remove takes a login out of the list, with what revokes it. From here on
-// nobody gets a token of it. a.mu is held.
-func (a *agent) remove(name string) leaver {
-	p := a.profiles[name]
-	l := leaver{p: p, access: p.access().Access}
-	if e, err := a.opt.Store.Get(context.WithoutCancel(a.ctx), p.slot); err == nil {
-		l.refresh = e.RefreshToken
+// leave revokes the grant of a login that is in no list any more, and wipes it.
+// The refresh token stands for the whole grant (RFC 7009 section 2.1).
+func (a *agent) leave(ctx context.Context, p *profile) (revoking, wiping error) {
+	p.serial.Lock() // a renewal under way brings the token that counts
+	defer p.serial.Unlock()
+	refresh, err := a.refreshToken(ctx, p)
+	p.mu.Lock()
+	if !p.orphan.IsZero() {
+		refresh = p.orphan
 	}
-	p.drop()
-	delete(a.profiles, name)
-	return l
-}
-
-// leave revokes the grant and wipes the login. The refresh token stands for the
-// whole grant (RFC 7009 §2.1).
-func (a *agent) leave(ctx context.Context, l leaver) error {
-	defer a.wipe(l.p)
-	l.p.serial.Lock() // a renewal under way brings the token that counts
-	defer l.p.serial.Unlock()
-	l.p.mu.Lock()
-	if !l.p.orphan.IsZero() {
-		l.refresh = l.p.orphan
+	access := p.access
+	p.mu.Unlock()
+	c, cerr := a.connected(ctx, p)
+	switch {
+	case cerr != nil:
+		revoking = cerr
+	case !refresh.IsZero():
+		revoking = c.Revoke(ctx, refresh, "refresh_token")
+	case !access.IsZero():
+		revoking = c.Revoke(ctx, access, "access_token")
+	default:
+		revoking = err
 	}
-	l.p.mu.Unlock()
-	if l.refresh.IsZero() {
-		return l.p.client.Revoke(ctx, l.access, "access_token")
-	}
-	return l.p.client.Revoke(ctx, l.refresh, "refresh_token")
+	return revoking, a.wipe(p)
 }

@@ -10,6 +10,9 @@ import (
 // missing is what a login lacks of the strongest, by its server's metadata and by
 // what the server gave. p.mu is held.
 func (p *profile) missing() []string {
+	if p.client == nil {
+		return p.lacked // its server was not asked yet
+	}
 	var out []string
 	for _, l := range p.client.Missing() {
 		out = append(out, string(l))

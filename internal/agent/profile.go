@@ -15,18 +15,28 @@ import (
 	"github.com/keytether/keytether/internal/secret"
 )
 
-// profile is one login. Its refresh token is in the store under slot, and the key
-// that it is bound to under key.
+// profile is one login. Its refresh token is in its place under slot, which no
+// other login ever has, and the key that it is bound to under keyName.
 type profile struct {
-	slot   string
-	key    string
-	client *oauthclient.Client
+	slot  string
+	proof *proofKey
+	reach agentwire.Env // how its server is reached
+	jkt   string        // thumbprint of the key; empty where the server takes no proofs
+	saved int64         // when the record that it was restored from was written
 
 	// serial is held while the refresh token is used: a rotating token has one
 	// user at a time.
 	serial sync.Mutex
 
+	opening sync.Mutex // held while the client is made
+
 	mu      sync.Mutex
+	client  *oauthclient.Client // nil after a restart, until it is needed
+	place   *home
+	keyName string
+	why     string     // why it is not in a store that comes before
+	stale   []leftover // older copies of its entry that could not be taken away yet
+	swept   []leftover // what holds its key where it was before
 	who     agentwire.Whoami
 	tokens  map[string]oauthclient.Tokens // by scope; "" is the whole grant's
 	flights map[string]*flight            // renewals under way
@@ -34,18 +44,21 @@ type profile struct {
 	renewed time.Time
 	notices []agentwire.Notice
 
-	kind        string // of the last access token: TypeDPoP or TypeBearer
-	unrotated   bool   // the last refresh gave no new refresh token
-	unrenewable bool   // the login gave none
+	lacked      []string // of the record that it was restored from
+	kind        string   // of the last access token: TypeDPoP or TypeBearer
+	unrotated   bool     // the last refresh gave no new refresh token
+	unrenewable bool     // the login gave none
 
 	failed *agentwire.Error // of the last renewal
 	gone   bool
 	orphan secret.Value // a refresh token that came when the login was already gone
+	access secret.Value // what it had when it was ended
 }
 
-func newProfile(slot, key string, c *oauthclient.Client, who agentwire.Whoami, t oauthclient.Tokens) *profile {
+func newProfile(s *attempt, who agentwire.Whoami, t oauthclient.Tokens) *profile {
 	return &profile{
-		slot: slot, key: key, client: c, who: who,
+		slot: s.slot, proof: s.proof, reach: reachOf(s.req.Env), jkt: s.client.Thumbprint(), client: s.client,
+		place: s.place, keyName: s.key, why: s.why, who: who,
 		tokens: map[string]oauthclient.Tokens{"": t}, flights: map[string]*flight{}, kind: t.Type,
 	}
 }
@@ -65,6 +78,12 @@ func (a *agent) profile(name string) (*profile, error) {
 	}
 	a.dropExpired()
 	a.mu.Lock()
+	here := a.profiles[name] != nil
+	a.mu.Unlock()
+	if !here {
+		a.findAgain()
+	}
+	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p := a.profiles[name]; p != nil {
 		return p, nil
@@ -72,7 +91,54 @@ func (a *agent) profile(name string) (*profile, error) {
 	if why := a.ended[name]; why != nil {
 		return nil, why
 	}
+	if err := a.absent(name); err != nil {
+		return nil, err
+	}
 	return nil, notLoggedIn(name, nil)
+}
+
+// connected gives a login's client, which a login that was restored has only once
+// its server was asked who it is.
+func (a *agent) connected(ctx context.Context, p *profile) (*oauthclient.Client, error) {
+	p.opening.Lock()
+	defer p.opening.Unlock()
+	p.mu.Lock()
+	c, who := p.client, p.who
+	p.mu.Unlock()
+	if c != nil {
+		return c, nil
+	}
+	reach, err := a.opt.HTTP(p.reach)
+	if err != nil {
+		return nil, err
+	}
+	env := oauthclient.Env{HTTP: reach, Now: a.opt.Clock, Random: a.opt.Rand, Log: a.log}
+	c, err = oauthclient.Open(ctx, env, who.Issuer, who.ClientID, p.proof)
+	if err != nil {
+		reach.Close()
+		return nil, err
+	}
+	p.mu.Lock()
+	p.client = c
+	p.mu.Unlock()
+	return c, nil
+}
+
+// close drops the connections to the server.
+func (p *profile) close() {
+	p.mu.Lock()
+	c := p.client
+	p.mu.Unlock()
+	if c != nil {
+		c.Close()
+	}
+}
+
+// life is what the login outlives.
+func (p *profile) life() keystore.Life {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.place.kind.Life
 }
 
 func (p *profile) whoami() agentwire.Whoami {
@@ -81,10 +147,13 @@ func (p *profile) whoami() agentwire.Whoami {
 	return p.who
 }
 
-func (p *profile) status(now time.Time, store string) agentwire.ProfileStatus {
+func (p *profile) status(now time.Time) agentwire.ProfileStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := agentwire.ProfileStatus{Whoami: p.who, KeyStore: store, JKT: p.client.Thumbprint(), LastError: p.failed, Notices: slices.Clone(p.notices)}
+	s := agentwire.ProfileStatus{
+		Whoami: p.who, KeyStore: p.place.kind.Name, KeyStoreLife: p.place.kind.Life.String(), KeyStoreWhy: p.why,
+		JKT: p.jkt, LastError: p.failed, Notices: slices.Clone(p.notices),
+	}
 	s.Missing = p.missing()
 	if t, ok := p.tokens[""]; ok && oauthclient.Left(t.ExpiresAt, now) > 0 {
 		s.AccessTokenExpiresAt, s.TokenType = agentwire.Moment(t.ExpiresAt), t.Type
@@ -95,19 +164,30 @@ func (p *profile) status(now time.Time, store string) agentwire.ProfileStatus {
 	return s
 }
 
-// access gives the whole grant's access token, good or not.
-func (p *profile) access() oauthclient.Tokens {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.tokens[""]
-}
-
-// drop forgets every token; renewals that are under way keep nothing.
+// drop forgets every token but one to revoke the grant by; renewals that are under
+// way keep nothing.
 func (p *profile) drop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if t, ok := p.tokens[""]; ok {
+		p.access = t.Access
+	}
 	p.gone = true
 	clear(p.tokens)
+}
+
+// forgetTokens drops what can be had again.
+func (p *profile) forgetTokens() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.tokens)
+}
+
+// current says that the login was neither ended nor replaced.
+func (a *agent) current(p *profile) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.gone
 }
 
 // narrow gives the cache's key for a scope: empty for the whole grant's, else
@@ -153,31 +233,6 @@ func (p *profile) allows(resource string) error {
 // errGone: the login was ended or replaced while something was under way for it.
 var errGone = errors.New("agent: the login is gone")
 
-// entry reads what the store has for a login that is still the profile's.
-func (a *agent) entry(ctx context.Context, p *profile) (keystore.Entry, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.profiles[p.who.Profile] != p {
-		return keystore.Entry{}, errGone
-	}
-	return a.opt.Store.Get(ctx, p.slot)
-}
-
-// keep writes it. One that was replaced meanwhile must not write over its
-// successor, which has the same slot.
-func (a *agent) keep(ctx context.Context, p *profile, e keystore.Entry) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.profiles[p.who.Profile] != p {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.orphan = e.RefreshToken
-		return errGone
-	}
-	e.Key = p.key
-	return a.opt.Store.Put(ctx, p.slot, e)
-}
-
 // forget takes a login away whose grant is over, and remembers why.
 func (a *agent) forget(p *profile, why *agentwire.Error) {
 	a.mu.Lock()
@@ -187,28 +242,12 @@ func (a *agent) forget(p *profile, why *agentwire.Error) {
 		return
 	}
 	delete(a.profiles, name)
+	p.drop()
 	if why != nil && len(a.ended) < maxProfiles {
 		a.ended[name] = why
 	}
 	a.mu.Unlock()
-	a.wipe(p)
-}
-
-// wipe drops tokens, key and refresh token of a login that is in no list any more.
-func (a *agent) wipe(p *profile) {
-	p.drop()
-	p.client.Close()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, other := range a.profiles {
-		if other.slot == p.slot {
-			return // its successor's now
-		}
-	}
-	err := a.opt.Store.Delete(context.WithoutCancel(a.ctx), p.slot)
-	if err != nil {
-		a.log.Error("a login could not be wiped", "err", err)
-	}
+	_ = a.wipe(p) // it has been logged
 }
 
 // dropExpired forgets grants whose end has come by the server's own word.

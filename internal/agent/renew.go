@@ -166,8 +166,11 @@ func (a *agent) fly(p *profile, scope string, f *flight) {
 func (a *agent) renew(ctx context.Context, p *profile, scope string) (oauthclient.Tokens, error) {
 	p.serial.Lock()
 	defer p.serial.Unlock()
-	entry, err := a.entry(ctx, p)
-	if errors.Is(err, keystore.ErrNotFound) || err == nil && entry.RefreshToken.IsZero() {
+	if !a.current(p) {
+		return oauthclient.Tokens{}, errGone
+	}
+	refresh, err := a.refreshToken(ctx, p)
+	if errors.Is(err, keystore.ErrNotFound) || err == nil && refresh.IsZero() {
 		why := agentwire.NewError(agentwire.NotLoggedIn, "not logged in", "the access token has expired and the server gave nothing to renew it with", "Run `keytether login`", err)
 		a.forget(p, why)
 		return oauthclient.Tokens{}, why
@@ -175,7 +178,11 @@ func (a *agent) renew(ctx context.Context, p *profile, scope string) (oauthclien
 	if err != nil {
 		return oauthclient.Tokens{}, err
 	}
-	t, err := p.client.Refresh(ctx, oauthclient.RefreshRequest{Token: entry.RefreshToken, Scope: scope, Resource: p.resource()})
+	c, err := a.connected(ctx, p)
+	if err != nil {
+		return oauthclient.Tokens{}, err
+	}
+	t, err := c.Refresh(ctx, oauthclient.RefreshRequest{Token: refresh, Scope: scope, Resource: p.resource()})
 	if errors.Is(err, oauthclient.ErrInvalidGrant) {
 		a.log.Info("a login is over by the server's word", "profile", p.whoami().Profile, "err", err)
 		why := agentwire.NewError(agentwire.NotLoggedIn, "not logged in", "the server ended this login ("+err.Error()+")", "Run `keytether login`", err)
@@ -190,8 +197,7 @@ func (a *agent) renew(ctx context.Context, p *profile, scope string) (oauthclien
 	}
 	p.learn(scope, &t)
 	if !t.Refresh.IsZero() {
-		entry.RefreshToken = t.Refresh
-		if err := a.keep(context.WithoutCancel(ctx), p, entry); err != nil {
+		if err := a.keep(context.WithoutCancel(ctx), p, t.Refresh); err != nil {
 			// The old one can be repeated until its successor is used: nothing is lost yet.
 			return oauthclient.Tokens{}, err
 		}

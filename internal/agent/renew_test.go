@@ -200,7 +200,7 @@ func TestInvalidGrantEndsTheLogin(t *testing.T) {
 	if r.server.Count("refresh") != 1 {
 		t.Errorf("%d refreshes", r.server.Count("refresh"))
 	}
-	if names, _ := r.opt.Store.Names(t.Context()); len(names) != 0 {
+	if names, _ := r.store.Names(t.Context()); len(names) != 0 {
 		t.Errorf("left in the store: %v", names)
 	}
 	r.mustLogIn()

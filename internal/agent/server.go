@@ -76,6 +76,9 @@ func (a *agent) used() {
 // unlocked refuses a call while the agent is locked.
 func (a *agent) unlocked(c call) call {
 	return func(r *http.Request) (any, error) {
+		if err := a.awaitRestored(r.Context()); err != nil {
+			return nil, err
+		}
 		if err := a.checkLock(); err != nil {
 			return nil, err
 		}
@@ -93,12 +96,16 @@ func (a *agent) version(*http.Request) (any, error) {
 func (a *agent) versionLocked() agentwire.Version {
 	return agentwire.Version{
 		Version: a.opt.Version, Protocol: agentwire.Protocol, ProtocolMin: agentwire.ProtocolMin,
-		PID: os.Getpid(), StartedAt: agentwire.Moment(a.started), Grants: len(a.profiles), Logins: a.logins,
+		PID: os.Getpid(), StartedAt: agentwire.Moment(a.started), Grants: a.losable(), Logins: a.logins,
 	}
 }
 
-func (a *agent) status(*http.Request) (any, error) {
+func (a *agent) status(r *http.Request) (any, error) {
+	if err := a.awaitRestored(r.Context()); err != nil {
+		return nil, err
+	}
 	a.dropExpired()
+	a.findAgain()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := agentwire.StatusResponse{
@@ -109,11 +116,25 @@ func (a *agent) status(*http.Request) (any, error) {
 		return s, nil // whose logins they are is not said
 	}
 	for _, p := range a.profiles {
-		s.Profiles = append(s.Profiles, p.status(a.now(), a.opt.StoreName))
+		s.Profiles = append(s.Profiles, p.status(a.now()))
 	}
+	s.Stores = a.missingStores()
 	s.Forwards = a.shownForwards()
 	slices.SortFunc(s.Profiles, func(x, y agentwire.ProfileStatus) int { return strings.Compare(x.Profile, y.Profile) })
 	return s, nil
+}
+
+// missingStores names the stores that hold logins and cannot be opened. The
+// agent's mu is held.
+func (a *agent) missingStores() []agentwire.StoreProblem {
+	var out []agentwire.StoreProblem
+	for p := range a.missing {
+		if err := p.trouble(); err != nil {
+			out = append(out, agentwire.StoreProblem{Store: p.kind.Name, Why: p.reason(err), Do: mend(err)})
+		}
+	}
+	slices.SortFunc(out, func(x, y agentwire.StoreProblem) int { return strings.Compare(x.Store, y.Store) })
+	return out
 }
 
 func (a *agent) whoami(r *http.Request) (any, error) {

@@ -218,7 +218,7 @@ func TestSecondWay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, err := r.opt.Store.Key(t.Context(), keyName(r.server.Issuer))
+		key, err := r.store.Key(t.Context(), keyName(r.server.Issuer))
 		if err != nil {
 			t.Fatal(err)
 		}

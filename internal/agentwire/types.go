@@ -30,6 +30,25 @@ const (
 	FlowWorkload = "workload"
 )
 
+// The credential stores that a login may ask for. StoreAuto is the first that can be used.
+const (
+	StoreAuto     = "auto"
+	StoreKeychain = "keychain" // of the operating system
+	StoreKernel   = "kernel"   // the kernel's keyring (Linux)
+	StoreTPM      = "tpm"
+	StoreFile     = "file" // sealed
+	StoreMemory   = "memory"
+)
+
+// Stores lists what may be chosen.
+func Stores() []string {
+	return []string{StoreAuto, StoreKeychain, StoreKernel, StoreTPM, StoreFile, StoreMemory}
+}
+
+// StoresFile is a file of the agent's state folder that is there while a store that outlives the
+// agent holds a login: then it is worth starting an agent to ask it.
+const StoresFile = "stores"
+
 // LoginRequest starts a login. Absent fields take the profile's configured value, then the
 // caller's environment, then the default.
 type LoginRequest struct {
@@ -48,6 +67,8 @@ type LoginRequest struct {
 	// server may want.
 	RegisteredClient  string `json:"registered_client,omitempty"`
 	RegistrationToken Secret `json:"registration_token,omitzero"`
+
+	Store string `json:"store,omitempty"` // where it is kept: StoreAuto or one of the others
 
 	LoginHint string `json:"login_hint,omitempty"` // the account meant; another one is refused
 	Env       Env    `json:"env,omitempty"`        // see CallerEnv
@@ -105,6 +126,7 @@ type Whoami struct {
 type StatusResponse struct {
 	Agent    AgentStatus     `json:"agent"`
 	Profiles []ProfileStatus `json:"profiles"`
+	Stores   []StoreProblem  `json:"stores,omitempty"` // that hold logins and cannot be opened now
 	Forwards []Forward       `json:"forwards,omitempty"`
 }
 
@@ -114,12 +136,21 @@ type AgentStatus struct {
 	Locked bool `json:"locked"`
 }
 
+// StoreProblem is a credential store that cannot be opened: which, why, and what to do.
+type StoreProblem struct {
+	Store string `json:"store"`
+	Why   string `json:"why"`
+	Do    string `json:"do,omitempty"`
+}
+
 // ProfileStatus describes one login.
 type ProfileStatus struct {
 	Whoami
 	AccessTokenExpiresAt time.Time `json:"access_token_expires_at,omitzero"` // absent: none in hand
 	TokenType            string    `json:"token_type,omitempty"`             // DPoP or Bearer
 	KeyStore             string    `json:"key_store"`                        // memory, keychain, …
+	KeyStoreLife         string    `json:"key_store_life,omitempty"`         // what it outlives: process (nothing), session, machine
+	KeyStoreWhy          string    `json:"key_store_why,omitempty"`          // why it is not a store that comes before
 	JKT                  string    `json:"jkt,omitempty"`                    // thumbprint of the proof key (RFC 7638)
 	LastRenewalAt        time.Time `json:"last_renewal_at,omitzero"`
 	LastError            *Error    `json:"last_error,omitempty"`

@@ -44,6 +44,9 @@ func (r *LoginRequest) Validate() error {
 	default:
 		return usage("the request is wrong", fmt.Sprintf("flow %q is none of auto, browser, device, workload", r.Flow))
 	}
+	if r.Store != "" && !slices.Contains(Stores(), r.Store) {
+		return usage("the request is wrong", fmt.Sprintf("store %q is none of %s", r.Store, strings.Join(Stores(), ", ")))
+	}
 	if r.CallbackPort < 0 || r.CallbackPort > 65535 {
 		return usage("the request is wrong", "callback_port is not between 0 and 65535")
 	}

@@ -57,6 +57,7 @@ type Listener struct {
 	net.Listener
 	refused func(error)
 	release func() error
+	gone    func() bool // nil: it cannot go
 }
 
 // OnRefused sets what is told about each connection that was refused; the error wraps
@@ -80,6 +81,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 		}
 	}
 }
+
+// Gone says that nobody can reach the listener any more: its socket was removed or replaced,
+// as happens to a runtime folder when the session ends.
+func (l *Listener) Gone() bool { return l.gone != nil && l.gone() }
 
 // Close ends the listener and takes its socket away.
 func (l *Listener) Close() error {

@@ -73,7 +73,11 @@ func Listen(path string) (*Listener, error) {
 		_ = ln.Close()
 		return fail(fmt.Errorf("peersock: %w", err))
 	}
-	return &Listener{Listener: ln, release: func() error {
+	gone := func() bool {
+		now, err := os.Lstat(path)
+		return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, mine)
+	}
+	return &Listener{Listener: ln, gone: gone, release: func() error {
 		defer unlock()
 		if now, err := os.Lstat(path); err == nil && os.SameFile(now, mine) {
 			return os.Remove(path)
