@@ -29,7 +29,6 @@ import (
 
 	"github.com/keytether/keytether/internal/agentstart"
 	"github.com/keytether/keytether/internal/agentwire"
-	"github.com/keytether/keytether/internal/peersock"
 )
 
 // Options say whose login a Client uses, and for what. All may be empty.
@@ -90,7 +89,9 @@ func New(opt Options) (*Client, error) {
 		return nil, &Error{kind: ErrAgent, What: "the agent's socket is not known", Why: err.Error(), cause: err}
 	}
 	c := &Client{opt: opt, socket: socket, nonces: map[string]string{}}
-	c.agent = agentwire.NewClient(func(ctx context.Context) (net.Conn, error) { return peersock.Dial(ctx, socket) })
+	c.agent = agentwire.NewClient(func(ctx context.Context) (net.Conn, error) {
+		return agentstart.Dial(ctx, agentstart.Options{Socket: socket, Env: os.Environ()})
+	})
 	return c, nil
 }
 

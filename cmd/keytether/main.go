@@ -7,7 +7,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"path/filepath"
 
 	"github.com/keytether/keytether/internal/agent"
 	"github.com/keytether/keytether/internal/agentstart"
@@ -31,23 +30,12 @@ func runAgent(ctx context.Context, o command.AgentOptions) error {
 	if err != nil {
 		return err
 	}
-	opt := agent.Options{Socket: socket, Version: o.Version, StateDir: stateDir(o.Getenv)}
+	opt := agent.Options{
+		Socket: socket, Version: o.Version, StateDir: agentstart.StateDir(o.Getenv),
+		Store: o.Store, LockAfter: o.LockAfter, LockOnSuspend: o.LockOnSuspend,
+	}
 	if o.Debug {
 		opt.Log = slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	return agent.Run(ctx, opt)
-}
-
-// stateDir is where the agent's log goes; empty, and there is none, where nothing says so.
-func stateDir(getenv func(string) string) string {
-	if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "keytether")
-	}
-	if dir := getenv("LOCALAPPDATA"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "keytether")
-	}
-	if home := getenv("HOME"); filepath.IsAbs(home) {
-		return filepath.Join(home, ".local", "state", "keytether")
-	}
-	return ""
 }

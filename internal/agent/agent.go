@@ -82,6 +82,7 @@ type Options struct {
 	endTime    time.Duration        // until what a login left running is given up; default endTime
 	slept      func() time.Duration // how long the machine was suspended since it started
 	watchEvery time.Duration
+	storeTime  time.Duration // of one use of a store; default storeTime
 }
 
 // errIdle is why an agent that had nothing to hold ended; Run gives nil for it.
@@ -166,6 +167,9 @@ func (o *Options) fill() (closeLog func(), err error) {
 	if o.slept == nil {
 		o.slept = slept
 	}
+	if o.storeTime <= 0 {
+		o.storeTime = storeTime
+	}
 	if o.watchEvery <= 0 {
 		o.watchEvery = watchEvery
 	}
@@ -237,7 +241,7 @@ type agent struct {
 
 func newAgent(ctx context.Context, o Options) *agent {
 	a := &agent{
-		opt: o, log: o.Log, started: o.Clock(), lastUse: o.Clock(), vault: newVault(o.Kinds, o.Passed),
+		opt: o, log: o.Log, started: o.Clock(), lastUse: o.Clock(), vault: newVault(o),
 		restored: make(chan struct{}), missing: map[*home]bool{},
 		profiles: map[string]*profile{}, ended: map[string]*agentwire.Error{}, forwards: map[string]*forward{},
 		attempts: map[string]*attempt{}, clients: map[string]string{},

@@ -64,6 +64,28 @@ func newRig(t testing.TB, c oauthclienttest.Config, change ...func(*Options)) *r
 	for _, f := range change {
 		f(&r.opt)
 	}
+	r.start(ready)
+	return r
+}
+
+// again is another agent, for the same person at the same server.
+func (r *rig) again(change ...func(*Options)) *rig {
+	r.t.Helper()
+	n := &rig{t: r.t, clock: r.clock, log: new(testkit.Buffer), ended: make(chan error, 1), store: r.store, server: r.server, opt: r.opt}
+	n.socket = filepath.Join(r.t.TempDir(), "k", "agent.sock")
+	ready := make(chan struct{})
+	n.opt.Socket, n.opt.Ready = n.socket, func() { close(ready) }
+	n.opt.Log = slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	for _, f := range change {
+		f(&n.opt)
+	}
+	n.start(ready)
+	return n
+}
+
+func (r *rig) start(ready chan struct{}) {
+	r.t.Helper()
+	t := r.t
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(t.Context())
 	go func() { r.ended <- serve(ctx, r.opt) }()
@@ -82,7 +104,6 @@ func newRig(t testing.TB, c oauthclienttest.Config, change ...func(*Options)) *r
 			t.Error("the agent does not end")
 		}
 	})
-	return r
 }
 
 // wait gives how the agent ended.

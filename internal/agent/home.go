@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/keytether/keytether/internal/agentwire"
 	"github.com/keytether/keytether/internal/jws"
@@ -14,15 +15,18 @@ import (
 // home is one kind of store on this machine. It is opened when it is first
 // used, and again after it failed.
 type home struct {
-	kind keystore.Kind
-	turn chan struct{} // one use at a time: what reads and then writes is one step
+	kind  keystore.Kind
+	limit time.Duration // of one use
+	turn  chan struct{} // one use at a time: what reads and then writes is one step
 
 	mu      sync.Mutex
 	store   keystore.Store // nil: not open
 	problem error          // of the last use
 }
 
-func newHome(k keystore.Kind) *home { return &home{kind: k, turn: make(chan struct{}, 1)} }
+func newHome(k keystore.Kind, limit time.Duration) *home {
+	return &home{kind: k, limit: limit, turn: make(chan struct{}, 1)}
+}
 
 // memoryKind is always there.
 func memoryKind() keystore.Kind {
@@ -34,7 +38,7 @@ func memoryKind() keystore.Kind {
 // use runs f on the open store. A store that cannot be used, or that does not
 // answer in time, gives an error that wraps keystore.ErrUnusable.
 func (p *home) use(ctx context.Context, f func(context.Context, keystore.Store) error) error {
-	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	ctx, cancel := context.WithTimeout(ctx, p.limit)
 	defer cancel()
 	select {
 	case p.turn <- struct{}{}:
@@ -119,14 +123,14 @@ type vault struct {
 	listed []*home           // of Options.Kinds
 }
 
-func newVault(kinds []keystore.Kind, passed map[string]string) *vault {
-	v := &vault{passed: passed}
-	for _, k := range kinds {
-		v.places = append(v.places, newHome(k))
+func newVault(o Options) *vault {
+	v := &vault{passed: o.Passed}
+	for _, k := range o.Kinds {
+		v.places = append(v.places, newHome(k, o.storeTime))
 	}
 	v.listed = v.places[:len(v.places):len(v.places)]
 	if v.named(agentwire.StoreMemory) == nil {
-		v.places = append(v.places, newHome(memoryKind()))
+		v.places = append(v.places, newHome(memoryKind(), o.storeTime))
 	}
 	return v
 }

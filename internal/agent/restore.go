@@ -129,10 +129,10 @@ func (a *agent) takeOver(at *home, f found) {
 	_, p.reach = unpack(f.secret)
 	a.mu.Lock()
 	name := p.who.Profile
-	loser := a.profiles[name]
+	winner, loser := p, a.profiles[name]
 	switch {
 	case loser != nil && loser.saved > p.saved:
-		loser = p
+		winner, loser = loser, p
 	case loser == nil && len(a.profiles) >= maxProfiles:
 		a.mu.Unlock()
 		return
@@ -147,7 +147,7 @@ func (a *agent) takeOver(at *home, f found) {
 	a.log.Info("a login was found", "profile", name, "store", at.kind.Name)
 	switch {
 	case loser == nil:
-	case loser.who.GrantID != "" && loser.who.GrantID == p.who.GrantID:
+	case loser.who.GrantID != "" && loser.who.GrantID == winner.who.GrantID:
 		_ = a.wipe(loser) // it has been logged
 	default:
 		a.background(func() { a.replaced(loser) })

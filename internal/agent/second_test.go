@@ -173,7 +173,7 @@ func TestDeviceLoginEndsWhateverHangs(t *testing.T) {
 		t.Run("a key that does not sign any more "+when, func(t *testing.T) {
 			t.Parallel()
 			store := &stuckStore{Memory: keystore.NewMemory(), free: make(chan struct{})}
-			r := newRig(t, oauthclienttest.Keytether(), func(o *Options) { o.Store, o.endTime = store, 100*time.Millisecond })
+			r := newRig(t, oauthclienttest.Keytether(), func(o *Options) { o.Kinds, o.endTime = onlyIn(store), 100*time.Millisecond })
 			t.Cleanup(func() { close(store.free) }) // before the rig ends
 			if path != "" {
 				r.server.On(path, func(http.ResponseWriter, *http.Request, func() *httptest.ResponseRecorder) bool {

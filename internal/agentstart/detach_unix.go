@@ -9,9 +9,11 @@ import (
 
 const exeSuffix = ""
 
-// envNames goes to a started agent. HOME and XDG say where things are, the rest is locale and time.
+// envNames goes to a started agent. HOME and XDG say where things are, the rest is
+// locale and time.
 var envNames = []string{
 	"HOME", "USER", "LOGNAME", "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR",
+	"CI", "KUBERNETES_SERVICE_HOST", "container", // what it must not outlive
 	"XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "DBUS_SESSION_BUS_ADDRESS", "KEYTETHER_CONFIG",
 }
 

@@ -16,7 +16,7 @@ func Socket(getenv func(string) string) (string, error) { return peersock.Path(g
 
 // Once gives a client of whatever agent listens at the socket, which neither connects nor asks for
 // its version yet and keeps no connection: for the one call of a short program, of a kind that
-// every protocol has. Its calls fail with an error that wraps ErrNotRunning if there is no agent.
-func Once(socket string) *agentwire.Client {
-	return agentwire.NewOnce(func(ctx context.Context) (net.Conn, error) { return peersock.Dial(ctx, socket) })
+// every protocol has. Its calls connect as Dial does.
+func Once(o Options) *agentwire.Client {
+	return agentwire.NewOnce(func(ctx context.Context) (net.Conn, error) { return Dial(ctx, o) })
 }

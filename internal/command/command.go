@@ -46,6 +46,10 @@ type AgentOptions struct {
 	Getenv  func(string) string
 	Log     io.Writer // where its log goes
 	Debug   bool
+
+	Store         string        // where logins are kept, if all of them are to go there
+	LockAfter     time.Duration // lock when nobody asked for so long; zero: never
+	LockOnSuspend bool
 }
 
 // Main runs one command and gives the exit code. Ending ctx cancels it.

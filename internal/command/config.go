@@ -5,7 +5,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -14,7 +17,10 @@ import (
 
 // config is config.yaml: what each profile logs in at, and never a secret.
 type config struct {
-	Profiles map[string]profileConfig `yaml:"profiles,omitempty"`
+	Store         string                   `yaml:"store,omitempty"`           // where new logins are kept: one of agentwire.Stores
+	LockAfter     duration                 `yaml:"lock_after,omitempty"`      // the agent locks when nobody asked for so long
+	LockOnSuspend bool                     `yaml:"lock_on_suspend,omitempty"` // and when the machine was suspended
+	Profiles      map[string]profileConfig `yaml:"profiles,omitempty"`
 }
 
 type profileConfig struct {
@@ -25,6 +31,24 @@ type profileConfig struct {
 
 	Registered string `yaml:"registered_client,omitempty"` // that the server gave to this profile (RFC 7591)
 }
+
+// duration is one as people write it: 30m, 8h.
+type duration time.Duration
+
+// UnmarshalText reads it; anything but a time of a second or more is an error.
+func (d *duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	if err != nil || v < time.Second {
+		return errDuration
+	}
+	*d = duration(v)
+	return nil
+}
+
+// MarshalText writes it.
+func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+var errDuration = errors.New("not a time such as 30m or 8h")
 
 const configHead = "# What `keytether login` remembers. Edit it as you like; it never holds a secret.\n"
 
@@ -84,6 +108,9 @@ func parseConfig(path string, b []byte) (config, yaml.CommentMap, error) {
 	}
 	if err := yaml.UnmarshalWithOptions(b, &c, yaml.Strict(), yaml.CommentToMap(comments)); err != nil {
 		return wrong(where(err), err)
+	}
+	if c.Store != "" && !slices.Contains(agentwire.Stores(), c.Store) {
+		return wrong(": store is none of "+strings.Join(agentwire.Stores(), ", "), nil)
 	}
 	for name := range c.Profiles {
 		if !validProfile(name) {

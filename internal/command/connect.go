@@ -17,8 +17,14 @@ func (a *app) socket() (string, error) {
 	return path, nil
 }
 
-// agent connects to the agent that runs; without one, nobody is logged in.
+// agent connects to the agent, which it starts if one would find a login that outlived the last
+// one; without one, nobody is logged in.
 func (a *app) agent(ctx context.Context) (*agentwire.Client, error) {
+	return a.connect(ctx, agentstart.Wake)
+}
+
+// runningAgent connects to the agent that runs, and starts none.
+func (a *app) runningAgent(ctx context.Context) (*agentwire.Client, error) {
 	return a.connect(ctx, agentstart.Find)
 }
 
@@ -29,7 +35,7 @@ func (a *app) quickAgent() (*agentwire.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return agentstart.Once(path), nil
+	return agentstart.Once(agentstart.Options{Socket: path, Version: a.Version, Env: a.Environ}), nil
 }
 
 // ensureAgent connects to the agent and starts it if none runs.

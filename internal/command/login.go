@@ -104,7 +104,7 @@ func (a *app) loginWith(ctx context.Context, f loginFlags, v *view) error {
 	r := agentwire.LoginRequest{
 		Profile: w.Profile, Issuer: w.Issuer, ClientID: w.Client, Scope: w.Scope, Resource: w.Resource,
 		RegisteredClient: w.Registered, RegistrationToken: token,
-		Flow: f.flow, NoBrowser: reason != "", CallbackPort: f.callbackPort, LoginHint: f.account,
+		Store: c.Store, Flow: f.flow, NoBrowser: reason != "", CallbackPort: f.callbackPort, LoginHint: f.account,
 		Env: agentwire.CallerEnv(a.Environ), Facts: facts(),
 	}
 	if err := r.Validate(); err != nil {

@@ -18,7 +18,7 @@ func (a *app) statusCmd() *cobra.Command {
 then, and the next login starts one.`,
 		Args: exactly(0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, running, err := a.agentStatus(c.Context())
+			s, running, err := a.agentStatus(c.Context(), a.agent)
 			if err != nil {
 				return err
 			}
@@ -30,8 +30,8 @@ then, and the next login starts one.`,
 }
 
 // agentStatus asks the agent; running is false when there is none to ask.
-func (a *app) agentStatus(ctx context.Context) (s agentwire.StatusResponse, running bool, err error) {
-	agent, err := a.agent(ctx)
+func (a *app) agentStatus(ctx context.Context, find func(context.Context) (*agentwire.Client, error)) (s agentwire.StatusResponse, running bool, err error) {
+	agent, err := find(ctx)
 	if err == nil {
 		s, err = agent.Status(ctx)
 	}
@@ -74,6 +74,15 @@ func (a *app) showStatus(s agentwire.StatusResponse, running, profiles bool) err
 			err = a.writeFields(a.Stdout, a.profileFields(p))
 		}
 	}
+	for _, p := range s.Stores {
+		if err == nil {
+			err = a.writeFields(a.Stdout, []field{
+				{"", ""},
+				{"Store", clean(p.Store) + " holds logins and cannot be opened: " + clean(p.Why)},
+				{"", clean(p.Do)},
+			})
+		}
+	}
 	for _, f := range s.Forwards {
 		if err == nil {
 			err = a.println("")
@@ -96,7 +105,7 @@ func (a *app) profileFields(p agentwire.ProfileStatus) []field {
 	}
 	p.Profile = "" // it is the heading
 	fields := append(a.loginFields(p.Whoami),
-		field{"Token", token}, field{"Key", p.KeyStore}, field{"Problem", problem})
+		field{"Token", token}, field{"Key", keptIn(p)}, field{"", p.KeyStoreWhy}, field{"Problem", problem})
 	fields = append(fields, missingFields(p.Missing)...)
 	return append(fields, noticeFields(p)...)
 }
@@ -145,6 +154,17 @@ func lackWords(lack string) string {
 		return "ID token: the server does not say who signed in"
 	}
 	return ""
+}
+
+// keptIn names a login's store, and how long it stays there.
+func keptIn(p agentwire.ProfileStatus) string {
+	switch p.KeyStoreLife {
+	case "process":
+		return p.KeyStore + ", until the agent ends"
+	case "session":
+		return p.KeyStore + ", until your session here ends"
+	}
+	return p.KeyStore
 }
 
 // noticeFields tell of logins with a code elsewhere, and how to end one.

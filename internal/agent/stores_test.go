@@ -1,0 +1,451 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/keystore"
+	"github.com/keytether/keytether/internal/oauthclient"
+	"github.com/keytether/keytether/internal/oauthclient/oauthclienttest"
+	"github.com/keytether/keytether/internal/secret"
+)
+
+func (r *rig) one() agentwire.ProfileStatus {
+	r.t.Helper()
+	s, err := r.Status(r.t.Context())
+	if err != nil || len(s.Profiles) != 1 {
+		r.t.Fatalf("%+v, %v", s, err)
+	}
+	return s.Profiles[0]
+}
+
+// The first store that opens and takes something is chosen, before the server or
+// a person hears of the login; why others were not is told.
+//
+// Invariant: AS-1
+func TestTheFirstUsableStoreIsChosen(t *testing.T) {
+	shut, full := newFakeStore("keychain", keystore.Machine), newFakeStore("kernel", keystore.Session)
+	shut.shut, full.full = problem("keychain"), errors.New("the disk is full")
+	file := newFakeStore("file", keystore.Machine)
+	r, _ := storesRig(t, shut.kind(), full.kind(), file.kind(), memoryKind())
+	r.mustLogIn()
+	p := r.one()
+	if p.KeyStore != "file" || p.KeyStoreLife != "machine" || p.KeyStoreWhy != "keychain: it is out of order; kernel: the disk is full" {
+		t.Errorf("%s (%s): %s", p.KeyStore, p.KeyStoreLife, p.KeyStoreWhy)
+	}
+	if len(file.tokens(t)) != 1 {
+		t.Error("the token is not there")
+	}
+	r.renews("")
+
+	file.set(func(f *fakeStore) { f.full = problem("file") })
+	r = r.again(func(o *Options) { o.Kinds = o.Kinds[:3] })
+	before := r.server.Count("par") + r.server.Count("metadata")
+	e, err := r.logIn(agentwire.LoginRequest{Profile: "other"})
+	var words *agentwire.Error
+	if !errors.As(err, &words) || words.Code != agentwire.StoreUnusable || !strings.Contains(words.Why, "file: it is out of order") || words.Do != "Repair keychain" {
+		t.Errorf("without a store: %+v", err)
+	}
+	if e.Event != "" || r.server.Count("par")+r.server.Count("metadata") != before {
+		t.Errorf("somebody was asked before: %q", e.Event)
+	}
+}
+
+// What a login, or whoever runs the agent, chooses is used, and nothing else.
+func TestChosenStore(t *testing.T) {
+	keychain := newFakeStore("keychain", keystore.Machine)
+	r, _ := storesRig(t, keychain.kind(), memoryKind())
+	for _, tt := range []struct {
+		agent, login, want string
+		err                error
+	}{
+		{"", "", "keychain", nil},
+		{"", "auto", "keychain", nil},
+		{"", "memory", "memory", nil},
+		{"memory", "keychain", "memory", nil},
+		{"", "tpm", "", agentwire.StoreUnusable},
+		{"", "wallet", "", agentwire.Usage},
+	} {
+		r := r.again(func(o *Options) { o.Store = tt.agent })
+		_, err := r.logIn(agentwire.LoginRequest{Store: tt.login})
+		if tt.err != nil {
+			if !errors.Is(err, tt.err) {
+				t.Errorf("%+v: %v", tt, err)
+			}
+			continue
+		}
+		if err != nil || r.one().KeyStore != tt.want {
+			t.Errorf("%+v: %s, %v", tt, r.one().KeyStore, err)
+		}
+		if _, err := r.Logout(t.Context(), agentwire.LogoutRequest{All: true}); err != nil {
+			t.Error(err)
+		}
+	}
+	passed := r.again(func(o *Options) { o.Passed = map[string]string{"keychain": "this is a container"} })
+	passed.mustLogIn()
+	if p := passed.one(); p.KeyStore != "memory" || p.KeyStoreWhy != "keychain: this is a container" {
+		t.Errorf("in a container: %s, %s", p.KeyStore, p.KeyStoreWhy)
+	}
+}
+
+// A login that a person completed is kept where it can be: it goes on with its key
+// in the next store that takes it, and that is said.
+//
+// Invariant: AS-2
+func TestStoreFailsAfterApproval(t *testing.T) {
+	for name, tt := range map[string]struct {
+		first func(*fakeStore) keystore.Kind
+		want  string
+	}{
+		"a key that can be copied": {(*fakeStore).kind, "file"},
+		"a key in hardware":        {hardware, "memory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first, file := newFakeStore("keychain", keystore.Machine), newFakeStore("file", keystore.Machine)
+			next := file.kind()
+			if tt.want == "memory" {
+				next = hardware(file)
+			}
+			r, _ := storesRig(t, tt.first(first), next)
+			link, warning, ended := r.openLogin()
+			first.set(func(f *fakeStore) { f.full = problem("keychain") })
+			if _, err := oauthclienttest.NewBrowser().Finish(link); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+			if w := <-warning; !strings.Contains(w, "keychain failed") || !strings.Contains(w, "the store "+tt.want+" now") {
+				t.Errorf("said: %q", w)
+			}
+			p := r.one()
+			if p.KeyStore != tt.want || !strings.Contains(p.KeyStoreWhy, "keychain: it is out of order") {
+				t.Errorf("%s: %s", p.KeyStore, p.KeyStoreWhy)
+			}
+			r.renews("")
+			r.renews("")
+			if r.one().JKT != p.JKT || r.server.Count("reuse") != 0 {
+				t.Error("another key")
+			}
+			first.set(func(f *fakeStore) { f.full = nil })
+			r.mustLogIn() // the first store again
+			if got := r.one().KeyStore; got != "keychain" {
+				t.Errorf("the next login is in %s", got)
+			}
+			r.renews("")
+			if _, err := r.Logout(t.Context(), agentwire.LogoutRequest{All: true}); err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range []*fakeStore{first, file} {
+				eventually(t, "something is left in "+f.name, func() bool {
+					names, err := f.Memory.Names(t.Context())
+					return len(names) == 0 && err == nil
+				})
+			}
+		})
+	}
+}
+
+// openLogin begins a login and gives its link, the warning it ends with, and how
+// it ended.
+func (r *rig) openLogin() (link string, warning chan string, ended chan error) {
+	r.t.Helper()
+	links, warning, ended := make(chan string, 1), make(chan string, 1), make(chan error, 1)
+	go func() {
+		ended <- r.Login(r.t.Context(), agentwire.LoginRequest{Issuer: r.server.Issuer}, func(e agentwire.Event) error {
+			switch e.Event {
+			case agentwire.EventBrowser:
+				links <- e.URL
+			case agentwire.EventDone:
+				warning <- e.Warning
+			}
+			return nil
+		})
+	}()
+	select {
+	case link = <-links:
+	case err := <-ended:
+		r.t.Fatal(err)
+	}
+	return link, warning, ended
+}
+
+// A refresh token that the server rotated and the store does not take moves on.
+// What lies in the old store is taken away as soon as that works again, and an
+// agent that starts before does not use it.
+//
+// Invariant: AS-3
+func TestStoreFailsAtARenewal(t *testing.T) {
+	for _, heals := range []bool{true, false} {
+		keychain := newFakeStore("keychain", keystore.Machine)
+		r, _ := storesRig(t, keychain.kind(), memoryKind())
+		r.mustLogIn()
+		keychain.set(func(f *fakeStore) { f.full = problem("keychain") })
+		r.renews("")
+		if p := r.one(); p.KeyStore != "memory" || !strings.Contains(p.KeyStoreWhy, "keychain: it is out of order") {
+			t.Errorf("%s: %s", p.KeyStore, p.KeyStoreWhy)
+		}
+		r.renews("")
+		if len(keychain.tokens(t)) != 1 {
+			t.Error("this test does not leave what it is about")
+		}
+		if heals {
+			keychain.set(func(f *fakeStore) { f.full = nil })
+			r.renews("")
+			if left := keychain.tokens(t); len(left) != 0 {
+				t.Errorf("the old token is still there: %d", len(left))
+			}
+			r.renews("")
+		}
+		if err := r.Stop(t.Context(), agentwire.StopRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.wait(); err != nil {
+			t.Fatal(err)
+		}
+		keychain.set(func(f *fakeStore) { f.full = nil })
+		next := r.again()
+		if _, err := next.Token(t.Context(), agentwire.TokenRequest{}); !errors.Is(err, agentwire.NotLoggedIn) {
+			t.Errorf("the next agent: %v", err)
+		}
+		if r.server.Count("reuse") != 0 || len(keychain.tokens(t)) != 0 {
+			t.Errorf("%d reuses, %d tokens left", r.server.Count("reuse"), len(keychain.tokens(t)))
+		}
+	}
+}
+
+// An agent that starts anew goes on with what an earlier one left in a store that
+// lasts: the same login by the same key, through the same proxy.
+//
+// Invariant: AS-4
+func TestNextAgentFindsLogins(t *testing.T) {
+	keychain := newFakeStore("keychain", keystore.Machine)
+	var mu sync.Mutex
+	var reached []string
+	r, dir := storesRig(t, keychain.kind(), memoryKind())
+	r = r.again(func(o *Options) {
+		o.HTTP = func(env map[string]string) (oauthclient.HTTP, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			reached = append(reached, env["HTTPS_PROXY"])
+			return oauthclient.NewHTTP(nil)
+		}
+	})
+	const proxy = "http://me:word@proxy.test:3128"
+	if _, err := r.logIn(agentwire.LoginRequest{Scope: "read", Env: agentwire.Env{"HTTPS_PROXY": proxy, "DISPLAY": ":0"}}); err != nil {
+		t.Fatal(err)
+	}
+	who, err := r.Whoami(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	jkt := r.one().JKT
+	if v, err := r.Version(t.Context()); err != nil || v.Grants != 0 {
+		t.Errorf("%d logins would be lost: %v", v.Grants, err)
+	}
+	for n := range keychain.tokens(t) {
+		e, err := keychain.Memory.Get(t.Context(), n)
+		if err != nil || strings.Contains(string(e.Metadata), "word") {
+			t.Errorf("the proxy's password lies among what is not secret: %v", err)
+		}
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, agentwire.StoresFile)); err != nil || !strings.Contains(string(b), "keychain") {
+		t.Errorf("the list of stores: %s, %v", b, err)
+	}
+	if err := r.Stop(t.Context(), agentwire.StopRequest{IfIdle: true}); err != nil {
+		t.Fatal("an agent whose logins stay does not make way:", err)
+	}
+	if err := r.wait(); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	reached = nil
+	mu.Unlock()
+	n := r.again()
+	again, err := n.Whoami(t.Context(), "")
+	if err != nil || again != who {
+		t.Errorf("%+v, %v; was %+v", again, err, who)
+	}
+	n.renews("")
+	if n.one().JKT != jkt || r.server.Count("reuse") != 0 {
+		t.Error("another key")
+	}
+	mu.Lock()
+	if !slices.Equal(reached, []string{proxy}) {
+		t.Errorf("reached by %q", reached)
+	}
+	mu.Unlock()
+	if out, err := n.Logout(t.Context(), agentwire.LogoutRequest{}); err != nil || !out.Revoked || !out.Wiped {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if names, err := keychain.Memory.Names(t.Context()); len(names) != 0 || err != nil {
+		t.Errorf("left: %v, %v", names, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, agentwire.StoresFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the list of stores is left: %v", err)
+	}
+}
+
+// An agent that ended between the server's answer and the writing of it leaves the
+// token before: the next one repeats it, which the server takes for what it is.
+//
+// Invariant: AS-5
+func TestAgentEndsBeforeItWrites(t *testing.T) {
+	keychain := newFakeStore("keychain", keystore.Machine)
+	r, _ := storesRig(t, keychain.kind(), memoryKind())
+	r.mustLogIn()
+	r = r.again(func(o *Options) { o.StateDir = "" }) // nobody leaves word, as after kill -9
+	r.clock.Advance(6 * time.Minute)
+	keychain.set(func(f *fakeStore) { f.full = errors.New("killed") })
+	if _, err := r.Token(t.Context(), agentwire.TokenRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	keychain.set(func(f *fakeStore) { f.full = nil })
+	n := r.again()
+	if _, err := n.Token(t.Context(), agentwire.TokenRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if r.server.Count("repeat") != 1 || r.server.Count("reuse") != 0 {
+		t.Errorf("%d repeats, %d reuses", r.server.Count("repeat"), r.server.Count("reuse"))
+	}
+	n.renews("")
+}
+
+// What a login in progress held when its agent was killed is wiped by the next
+// one; what a newer version wrote is left alone.
+func TestLeftoversAreWiped(t *testing.T) {
+	keychain := newFakeStore("keychain", keystore.Machine)
+	for _, name := range []string{"key@0000000000000000", "new@0000000000000000.aa"} {
+		if _, err := keychain.NewKey(t.Context(), "k-"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := keychain.Memory.Put(t.Context(), "key@0000000000000000-1", keystore.Entry{Key: "k-key@0000000000000000"}); err != nil {
+		t.Fatal(err)
+	}
+	newer := keystore.Entry{Key: "k-new@0000000000000000.aa", RefreshToken: secret.New("made-up"), Metadata: []byte(`{"v":99,"issuer":"https://x.test","profile":"new"}`)}
+	if err := keychain.Memory.Put(t.Context(), "new@0000000000000000.aa", newer); err != nil {
+		t.Fatal(err)
+	}
+	r, _ := storesRig(t, keychain.kind())
+	if s, err := r.Status(t.Context()); err != nil || len(s.Profiles) != 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if names, err := keychain.Memory.Names(t.Context()); err != nil || !slices.Equal(names, []string{"new@0000000000000000.aa"}) {
+		t.Errorf("%v, %v", names, err)
+	}
+	if _, err := keychain.Memory.Key(t.Context(), "k-key@0000000000000000"); !errors.Is(err, keystore.ErrNoKey) {
+		t.Errorf("the held key: %v", err)
+	}
+}
+
+// A store that holds logins and cannot be opened when the agent starts is not
+// forgotten: that is said, with the mend, and the logins are there once it opens.
+//
+// Invariant: AS-6
+func TestStoreThatCannotBeOpenedIsNotForgotten(t *testing.T) {
+	keychain := newFakeStore("keychain", keystore.Machine)
+	r, dir := storesRig(t, keychain.kind(), memoryKind())
+	r.mustLogIn()
+	if err := r.Stop(t.Context(), agentwire.StopRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.wait(); err != nil {
+		t.Fatal(err)
+	}
+	keychain.set(func(f *fakeStore) { f.shut = problem("keychain") })
+	n := r.again()
+	_, err := n.Token(t.Context(), agentwire.TokenRequest{})
+	var words *agentwire.Error
+	if !errors.As(err, &words) || words.Code != agentwire.StoreUnusable || words.Do != "Repair keychain" {
+		t.Errorf("%+v", err)
+	}
+	s, err := n.Status(t.Context())
+	want := agentwire.StoreProblem{Store: "keychain", Why: "keychain: it is out of order", Do: "Repair keychain"}
+	if err != nil || len(s.Stores) != 1 || s.Stores[0] != want {
+		t.Errorf("%+v, %v", s, err)
+	}
+	out, err := n.Logout(t.Context(), agentwire.LogoutRequest{All: true})
+	if err != nil || out.Wiped || !strings.Contains(out.Warning, "keychain holds logins") {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if _, err := n.logIn(agentwire.LoginRequest{Profile: "other"}); err != nil || n.one().KeyStore != "memory" {
+		t.Errorf("another login: %v", err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, agentwire.StoresFile)); err != nil || !strings.Contains(string(b), "keychain") {
+		t.Errorf("the list of stores forgot it: %s, %v", b, err)
+	}
+	keychain.set(func(f *fakeStore) { f.shut = nil })
+	n.clock.Advance(findEvery)
+	n.renews("")
+	if s, err := n.Status(t.Context()); err != nil || len(s.Stores) != 0 || len(s.Profiles) != 2 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// A store that hangs holds up nobody but who needs it, and those for a time.
+func TestStoreThatHangs(t *testing.T) {
+	keychain := newFakeStore("keychain", keystore.Machine)
+	r, _ := storesRig(t, keychain.kind(), memoryKind())
+	r = r.again(func(o *Options) { o.storeTime = 300 * time.Millisecond })
+	if _, err := r.logIn(agentwire.LoginRequest{Profile: "memory", Store: "memory"}); err != nil {
+		t.Fatal(err)
+	}
+	r.mustLogIn()
+	r.clock.Advance(6 * time.Minute)
+	keychain.set(func(f *fakeStore) { f.hang = true })
+	asked := make(chan error, 1)
+	go func() { _, err := r.Token(t.Context(), agentwire.TokenRequest{}); asked <- err }()
+	before := time.Now()
+	if _, err := r.Token(t.Context(), agentwire.TokenRequest{Profile: "memory"}); err != nil {
+		t.Error(err)
+	}
+	if d := time.Since(before); d > 250*time.Millisecond {
+		t.Errorf("the other login waited for %s", d)
+	}
+	if err := <-asked; !errors.Is(err, agentwire.StoreUnusable) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := r.logIn(agentwire.LoginRequest{Profile: "next"}); err != nil {
+		t.Errorf("a login beside it: %v", err)
+	}
+	keychain.set(func(f *fakeStore) { f.hang = false })
+	r.clock.Advance(retryAfter)
+	if _, err := r.Token(t.Context(), agentwire.TokenRequest{}); err != nil {
+		t.Error("when it answers again:", err)
+	}
+}
+
+// Of two records of one profile the later counts, and the other login is revoked.
+func TestTwoRecordsOfOneProfile(t *testing.T) {
+	keychain, file := newFakeStore("keychain", keystore.Machine), newFakeStore("file", keystore.Machine)
+	c := oauthclienttest.Keytether()
+	c.Nonces = false // they are used up by whoever comes first
+	r := newRig(t, c, func(o *Options) { o.Kinds = []keystore.Kind{keychain.kind(), file.kind()} })
+	r.mustLogIn()
+	// An agent that does not know of it logs in as well, and both are killed.
+	r.clock.Advance(time.Second)
+	o := r.again(func(o *Options) { o.Kinds = o.Kinds[1:] })
+	o.mustLogIn()
+	who, err := o.Whoami(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // whichever store answers first
+		n := r.again()
+		got, err := n.Whoami(t.Context(), "")
+		if err != nil || got.GrantID != who.GrantID {
+			t.Errorf("%+v, %v", got, err)
+		}
+		eventually(t, "the older one is still there", func() bool { return len(keychain.tokens(t)) == 0 })
+		eventually(t, "the older one was not revoked", func() bool { return r.server.Count("revoked") == 1 })
+		n.renews("")
+	}
+}
