@@ -20,6 +20,7 @@ type fakeStore struct {
 	shut   error // what opening gives
 	unread error // what Get and Names give
 	full   error // what Put gives
+	stuck  error // what Delete gives
 	hang   bool  // nothing is answered until the caller gives up
 	opened int
 }
@@ -79,12 +80,34 @@ func (f *fakeStore) Names(ctx context.Context) ([]string, error) {
 	return f.Memory.Names(ctx)
 }
 
-// hardware is a store that takes no key of another one.
+func (f *fakeStore) Delete(ctx context.Context, name string) error {
+	if err := f.answer(ctx, func() error { return f.stuck }); err != nil {
+		return err
+	}
+	return f.Memory.Delete(ctx, name)
+}
+
+// hardware is a store that takes no key of another one, and whose keys sign where
+// they are.
 func hardware(f *fakeStore) keystore.Kind {
 	k := f.kind()
 	k.Hardware = true
-	k.Open = func(context.Context) (keystore.Store, error) { return struct{ keystore.Store }{f}, nil }
+	k.Open = func(context.Context) (keystore.Store, error) { return hardStore{f}, nil }
 	return k
+}
+
+type hardStore struct{ keystore.Store }
+
+type hardKey struct{ keystore.Key }
+
+func (h hardStore) NewKey(ctx context.Context, name string) (keystore.Key, error) {
+	k, err := h.Store.NewKey(ctx, name)
+	return hardKey{k}, err
+}
+
+func (h hardStore) Key(ctx context.Context, name string) (keystore.Key, error) {
+	k, err := h.Store.Key(ctx, name)
+	return hardKey{k}, err
 }
 
 // tokens are the refresh tokens in a store, by entry.

@@ -234,6 +234,9 @@ func (a *agent) wipe(p *profile) error {
 		if err != nil {
 			a.log.Error("a login could not be wiped", "store", l.at.kind.Name, "err", err)
 			failures = append(failures, err)
+			if l.at.kind.Life > keystore.Process {
+				a.noteStale(l)
+			}
 		}
 	}
 	a.mark()

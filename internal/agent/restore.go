@@ -264,6 +264,14 @@ func (a *agent) marker() marker {
 	return m
 }
 
+// noteStale remembers an entry that could not be wiped: the next agent that reaches
+// its store wipes it, and does not take it for a login.
+func (a *agent) noteStale(l leftover) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stale = append(a.stale, l.at.kind.Name+"/"+l.name)
+}
+
 func (a *agent) isStale(p *home, slot string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

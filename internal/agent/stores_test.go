@@ -185,9 +185,9 @@ func (r *rig) openLogin() (link string, warning chan string, ended chan error) {
 func TestStoreFailsAtARenewal(t *testing.T) {
 	for _, heals := range []bool{true, false} {
 		keychain := newFakeStore("keychain", keystore.Machine)
-		r, _ := storesRig(t, keychain.kind(), memoryKind())
+		r, dir := storesRig(t, keychain.kind(), memoryKind())
 		r.mustLogIn()
-		keychain.set(func(f *fakeStore) { f.full = problem("keychain") })
+		keychain.set(func(f *fakeStore) { f.full, f.stuck = problem("keychain"), problem("keychain") })
 		r.renews("")
 		if p := r.one(); p.KeyStore != "memory" || !strings.Contains(p.KeyStoreWhy, "keychain: it is out of order") {
 			t.Errorf("%s: %s", p.KeyStore, p.KeyStoreWhy)
@@ -197,7 +197,7 @@ func TestStoreFailsAtARenewal(t *testing.T) {
 			t.Error("this test does not leave what it is about")
 		}
 		if heals {
-			keychain.set(func(f *fakeStore) { f.full = nil })
+			keychain.set(func(f *fakeStore) { f.full, f.stuck = nil, nil })
 			r.renews("")
 			if left := keychain.tokens(t); len(left) != 0 {
 				t.Errorf("the old token is still there: %d", len(left))
@@ -210,7 +210,10 @@ func TestStoreFailsAtARenewal(t *testing.T) {
 		if err := r.wait(); err != nil {
 			t.Fatal(err)
 		}
-		keychain.set(func(f *fakeStore) { f.full = nil })
+		keychain.set(func(f *fakeStore) { f.full, f.stuck = nil, nil })
+		if b, err := os.ReadFile(filepath.Join(dir, agentwire.StoresFile)); !heals && (err != nil || !strings.Contains(string(b), "keychain/default@")) {
+			t.Errorf("nobody remembers what could not be wiped: %s, %v", b, err)
+		}
 		next := r.again()
 		if _, err := next.Token(t.Context(), agentwire.TokenRequest{}); !errors.Is(err, agentwire.NotLoggedIn) {
 			t.Errorf("the next agent: %v", err)
@@ -307,7 +310,7 @@ func TestAgentEndsBeforeItWrites(t *testing.T) {
 	if _, err := r.Token(t.Context(), agentwire.TokenRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	keychain.set(func(f *fakeStore) { f.full = nil })
+	keychain.set(func(f *fakeStore) { f.full, f.stuck = nil, nil })
 	n := r.again()
 	if _, err := n.Token(t.Context(), agentwire.TokenRequest{}); err != nil {
 		t.Fatal(err)
