@@ -228,7 +228,7 @@ type agent struct {
 	ended    map[string]*agentwire.Error // why a profile is not there any more
 	forwards map[string]*forward         // by remote host
 	holds    int                         // logins begun so far, for names in the store
-	clients  map[string]string           // registered at servers, by a login's entry in the store
+	clients  map[string]string           // registered at servers, by profile and issuer
 	attempts map[string]*attempt         // logins in progress, by their name on the wire
 	logins   int
 	stopping bool

@@ -46,10 +46,10 @@ func (s *attempt) as(id string) {
 func (s *attempt) registeredBefore() string {
 	s.a.mu.Lock()
 	defer s.a.mu.Unlock()
-	if id, ok := s.a.clients[s.slot]; ok {
+	if id, ok := s.a.clients[slotName(s.name, s.req.Issuer)]; ok {
 		return id
 	}
-	if p := s.a.profiles[s.name]; p != nil && p.slot == s.slot {
+	if p := s.a.profiles[s.name]; p != nil && p.slot == slotName(s.name, s.req.Issuer) {
 		if who := p.whoami(); who.ClientRegistered {
 			return who.ClientID
 		}
@@ -80,7 +80,7 @@ func (s *attempt) remember(id string) {
 	if len(s.a.clients) >= maxProfiles {
 		clear(s.a.clients)
 	}
-	s.a.clients[s.slot] = id
+	s.a.clients[slotName(s.name, s.req.Issuer)] = id
 }
 
 // forgotten says whether the server does not take the client of an earlier login
