@@ -49,7 +49,7 @@ func (s *attempt) registeredBefore() string {
 	if id, ok := s.a.clients[slotName(s.name, s.req.Issuer)]; ok {
 		return id
 	}
-	if p := s.a.profiles[s.name]; p != nil && p.slot == slotName(s.name, s.req.Issuer) {
+	if p := s.a.profiles[s.name]; p != nil && p.who.Issuer == s.req.Issuer {
 		if who := p.whoami(); who.ClientRegistered {
 			return who.ClientID
 		}

@@ -87,7 +87,7 @@ func (a *app) agentStatusCmd() *cobra.Command {
 		Short: "Show whether an agent runs; exits with 1 if none does",
 		Args:  exactly(0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, running, err := a.agentStatus(c.Context(), a.runningAgent)
+			s, running, err := a.statusOf(c.Context(), a.runningAgent)
 			if err != nil {
 				return err
 			}
@@ -173,7 +173,7 @@ live on until they expire. keytether logout --all revokes them first. Logins in 
 the next agent finds them.`,
 		Args: exactly(0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, running, err := a.agentStatus(c.Context(), a.runningAgent)
+			s, running, err := a.statusOf(c.Context(), a.runningAgent)
 			if err != nil {
 				return err
 			}

@@ -205,7 +205,7 @@ func TestApprove(t *testing.T) {
 	if _, err := r.agent.Token(t.Context(), agentwire.TokenRequest{Profile: "me"}); err != nil {
 		t.Fatal(err)
 	}
-	s, running, err := r.app.agentStatus(t.Context(), r.app.agent)
+	s, running, err := r.app.agentStatus(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

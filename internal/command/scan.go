@@ -162,7 +162,7 @@ func (a *app) knownIssuers(ctx context.Context, named []string) ([]string, error
 	for _, p := range c.Profiles {
 		issuers = append(issuers, p.Issuer)
 	}
-	if s, running, err := a.agentStatus(ctx, a.agent); err == nil && running {
+	if s, running, err := a.agentStatus(ctx); err == nil && running {
 		for _, p := range s.Profiles {
 			issuers = append(issuers, p.Issuer)
 		}

@@ -18,7 +18,7 @@ func (a *app) statusCmd() *cobra.Command {
 then, and the next login starts one.`,
 		Args: exactly(0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
-			s, running, err := a.agentStatus(c.Context(), a.agent)
+			s, running, err := a.agentStatus(c.Context())
 			if err != nil {
 				return err
 			}
@@ -30,7 +30,11 @@ then, and the next login starts one.`,
 }
 
 // agentStatus asks the agent; running is false when there is none to ask.
-func (a *app) agentStatus(ctx context.Context, find func(context.Context) (*agentwire.Client, error)) (s agentwire.StatusResponse, running bool, err error) {
+func (a *app) agentStatus(ctx context.Context) (s agentwire.StatusResponse, running bool, err error) {
+	return a.statusOf(ctx, a.agent)
+}
+
+func (a *app) statusOf(ctx context.Context, find func(context.Context) (*agentwire.Client, error)) (s agentwire.StatusResponse, running bool, err error) {
 	agent, err := find(ctx)
 	if err == nil {
 		s, err = agent.Status(ctx)
