@@ -168,13 +168,13 @@ func (s *Server) spring(ctx context.Context, hash grant.Hash, e grant.Fire) erro
 		if err != nil {
 			return struct{}{}, problem(err)
 		}
-		next, effects := grant.StepDecoy(d.Value, e, s.env())
-		if len(effects) == 0 {
+		if !d.Value.FiredAt.IsZero() {
 			return struct{}{}, nil
 		}
-		// First no new tokens, then which are to end: one that was answered before
-		// belongs to a grant that is found now.
-		s.locks.add(next)
+		// First no new tokens, then the time, then which are to end: one that was
+		// answered before is no younger, and belongs to a grant that is found now.
+		s.locks.add(d.Value, s.Now(), e.Address)
+		next, effects := grant.StepDecoy(d.Value, e, s.env())
 		ends, err := s.endings(ctx, next)
 		if err != nil {
 			return struct{}{}, err

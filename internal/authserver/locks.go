@@ -33,11 +33,11 @@ type locks struct {
 func newLocks() *locks { return &locks{since: make(map[string]Lock)} }
 
 // add locks an installation; the first decoy that fired is the one that is told of.
-func (l *locks) add(d grant.Decoy) {
+func (l *locks) add(d grant.Decoy, at time.Time, address string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, ok := l.since[d.Installation]; !ok {
-		l.since[d.Installation] = Lock{Installation: d.Installation, Subject: d.Subject, At: d.FiredAt, Address: d.FiredFrom}
+		l.since[d.Installation] = Lock{Installation: d.Installation, Subject: d.Subject, At: at, Address: address}
 	}
 }
 
@@ -99,7 +99,7 @@ func (s *Server) loadLocks(ctx context.Context) error {
 	}
 	for _, d := range list {
 		if d.Value.Locks() {
-			s.locks.add(d.Value)
+			s.locks.add(d.Value, d.Value.FiredAt, d.Value.FiredFrom)
 		}
 		ends, err := s.endings(ctx, d.Value)
 		if err != nil {

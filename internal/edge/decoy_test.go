@@ -513,3 +513,45 @@ func TestLockIsOneCommit(t *testing.T) {
 		t.Errorf("%d commits of the lock with its record", f.seen.Load())
 	}
 }
+
+// meanwhile runs something once, between the commit of a renewal and its answer.
+type meanwhile struct {
+	store.Store
+	do atomic.Pointer[func()]
+}
+
+func (m *meanwhile) Commit(ctx context.Context, tenant string, c store.Change) error {
+	err := m.Store.Commit(ctx, tenant, c)
+	if len(c.Grants) > 0 {
+		if do := m.do.Swap(nil); do != nil {
+			(*do)()
+		}
+	}
+	return err
+}
+
+// TestLockBetween: the decoy is used when a renewal is kept and not yet answered. Its
+// tokens are given to nobody until the unlock, and then are not lost.
+//
+// Invariant: DC-2
+func TestLockBetween(t *testing.T) {
+	m := &meanwhile{}
+	s := edgetest.NewServer(t, edgetest.Options{Store: func(in store.Store) store.Store { m.Store = in; return m }})
+	b := baited{Server: s, api: s.NewTool(edgetest.Handshake)}
+	b.api.Resource, b.api.Scope = s.Issuer+oauth.PathAPI, "account"
+	b.api.Login()
+	b.phone = trusted(t, s)
+	p := b.plant(t)
+	b.Clock.Advance(time.Minute)
+	thief := func() { b.present(p.Decoy) }
+	m.do.Store(&thief)
+	refused(t, b.api.Post(oauth.PathToken, b.api.RefreshParams()), oauth.InstallationLocked)
+	b.Clock.Advance(time.Second)
+	if res := b.phone.Send("/api/v1/installations/"+p.Installation+"/unlock", map[string]string{}); res.Status != http.StatusOK {
+		t.Fatalf("%d %s", res.Status, res.Body)
+	}
+	renew(b.api)
+	if !liveAPI(b.api) {
+		t.Error("the login did not go on")
+	}
+}
