@@ -418,7 +418,7 @@ func TestDeviceStartAnswers(t *testing.T) {
 				_, _ = io.WriteString(w, "<html>")
 				return true
 			})
-			if _, err := r.login(t, oauthclient.LoginRequest{}); !errors.Is(err, oauthclient.ErrAnswer) {
+			if _, err := r.login(t, oauthclient.LoginRequest{}); !errors.Is(err, oauthclient.ErrUnreachable) {
 				t.Errorf("got %v", err)
 			}
 		})

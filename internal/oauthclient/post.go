@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keytether/keytether/internal/oauth"
+	"github.com/keytether/keytether/internal/outbound"
 )
 
 type answer struct {
@@ -64,6 +65,11 @@ func (c *Client) postOnce(ctx context.Context, endpoint string, form url.Values,
 	res, err := c.env.HTTP.Do(req)
 	if err != nil {
 		return answer{}, unreachable(ctx, err)
+	}
+	if res.Status == http.StatusOK { // a refusal may be a page of the server's own
+		if err := outbound.Page(req.URL, res); err != nil {
+			return answer{}, unreachable(ctx, err)
+		}
 	}
 	c.learn(res.Header, sent, c.env.Now())
 	c.mu.Lock()

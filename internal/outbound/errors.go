@@ -19,6 +19,7 @@ import (
 
 // Sentinels, for errors.Is. ErrUnreachable holds for every reason why no answer came; those
 // below it say which. ErrClock is one of them: the certificate is not valid by this machine's clock.
+// ErrProxy holds beside them when it was the proxy that could not be reached, or that refused.
 var (
 	ErrUnreachable = errors.New("outbound: the server cannot be reached")
 	ErrDNS         = errors.New("outbound: the name is not known")
@@ -26,6 +27,7 @@ var (
 	ErrTLS         = errors.New("outbound: the server's certificate is not accepted")
 	ErrClock       = errors.New("outbound: the server's certificate is not valid now")
 	ErrTimeout     = errors.New("outbound: no answer in time")
+	ErrProxy       = errors.New("outbound: the proxy is in the way")
 
 	ErrRedirect = errors.New("outbound: a redirect that is not followed")
 	ErrTooLarge = errors.New("outbound: the answer is too large")
@@ -40,6 +42,7 @@ type Error struct {
 
 	kind  error
 	cause error
+	proxy bool // it happened at the proxy
 }
 
 func fail(kind error, what, why, do string, cause error) *Error {
@@ -63,7 +66,7 @@ func (e *Error) Is(target error) bool {
 			return true
 		}
 	}
-	if target == ErrTLS && e.kind == ErrClock {
+	if target == ErrTLS && e.kind == ErrClock || target == ErrProxy && e.proxy {
 		return true
 	}
 	return target == e.kind
@@ -86,40 +89,71 @@ func redirected(from *url.URL, to, why string) *Error {
 }
 
 // wantJSON refuses HTML and other pages where JSON was asked for.
-func (c *Client) wantJSON(u *url.URL, r *Response) error {
-	b := bytes.TrimLeft(r.Body, " \t\r\n\ufeff")
-	html := strings.Contains(r.Header.Get("Content-Type"), "html") || bytes.HasPrefix(b, []byte("<"))
-	if !html && json.Valid(b) {
+func wantJSON(u *url.URL, r *Response) error {
+	if err := Page(u, r); err != nil || json.Valid(bytes.TrimLeft(r.Body, blank)) {
+		return err
+	}
+	return notJSON(u, "it answers something that is not JSON")
+}
+
+// Page gives ErrNotJSON when a request to u was answered with a web page, as a network does that
+// wants somebody to sign in to it first.
+func Page(u *url.URL, r *Response) error {
+	if !strings.Contains(r.Header.Get("Content-Type"), "html") && !bytes.HasPrefix(bytes.TrimLeft(r.Body, blank), []byte("<")) {
 		return nil
 	}
-	why := "it answers something that is not JSON"
-	if html {
-		why = "it answers a web page where JSON was expected; a proxy or the network's sign-in page may be between"
-	}
+	return notJSON(u, "it answers a web page where JSON was expected; a proxy or the network's sign-in page may be between")
+}
+
+const blank = " \t\r\n\ufeff"
+
+func notJSON(u *url.URL, why string) error {
 	return fail(ErrNotJSON, origin(u)+" gave an answer that cannot be used", why, "Open the address in a browser, sign in to the network if it asks, and check the issuer's address", nil)
 }
 
 // Explain gives an error of [Transport] that a request to u came to the words that Do gives its
 // own: an *Error, or the cause of ctx if that ended.
-func Explain(ctx context.Context, u *url.URL, err error) error { return explain(ctx, u, err) }
+func Explain(ctx context.Context, u *url.URL, err error) error { return explain(ctx, u, nil, err) }
 
-// explain gives words to what net/http says.
-func explain(ctx context.Context, u *url.URL, err error) error {
+// explain gives words to what net/http says of a request to u, by the proxy via or directly.
+func explain(ctx context.Context, u, via *url.URL, err error) error {
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // its text holds the whole URL
 	}
 	if said, ok := errors.AsType[*Error](err); ok {
 		return said
 	}
-	what := origin(u) + " cannot be reached"
-	op, _ := errors.AsType[*net.OpError](err)
-	byProxy := op != nil && op.Op == "proxyconnect"
-	if byProxy {
-		what = "the proxy to " + origin(u) + " cannot be reached"
-	}
 	if ctx.Err() != nil && context.Cause(ctx) != errTimeout && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return context.Cause(ctx) // the caller gave up
 	}
+	op, _ := errors.AsType[*net.OpError](err)
+	what, atProxy := origin(u)+" cannot be reached", op != nil && op.Op == "proxyconnect"
+	if atProxy {
+		what = "the proxy" + named(via) + " to " + origin(u) + " cannot be reached"
+	}
+	said := words(ctx, what, err)
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok && via != nil && !atProxy {
+		said.Why += "; the proxy" + named(via) + " may look into TLS, and sign with an authority of its own"
+		said.Do = "Ask who runs the proxy for its CA certificate, and name its file in SSL_CERT_FILE"
+	}
+	if op != nil && op.Op == "socks connect" {
+		said.Why, atProxy = "the proxy"+named(via)+" says: "+printable(op.Err.Error()), true
+		said.Do = "Check the user name and password in HTTPS_PROXY, or ask who runs the proxy"
+	}
+	said.proxy = atProxy
+	return said
+}
+
+// named is the proxy's address with a space before it, without user name and password.
+func named(via *url.URL) string {
+	if via == nil {
+		return ""
+	}
+	return " " + via.Host
+}
+
+// words says what happened, with the cause.
+func words(ctx context.Context, what string, err error) *Error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && !dns.IsTimeout {
 		return fail(ErrDNS, what, "no address is known for "+dns.Name, "Check the name, the network and the VPN", err)
 	}
@@ -129,8 +163,8 @@ func explain(ctx context.Context, u *url.URL, err error) error {
 	if ci, ok := errors.AsType[x509.CertificateInvalidError](err); ok && ci.Reason == x509.Expired {
 		return explainExpired(what, ci, err)
 	}
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return fail(ErrTLS, what, "its certificate is signed by an authority that this machine does not know",
+	if ua, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return fail(ErrTLS, what, "its certificate is signed by "+authority(ua.Cert),
 			"If your company has its own, name its file in SSL_CERT_FILE; else somebody may be listening in", err)
 	}
 	if he, ok := errors.AsType[x509.HostnameError](err); ok {
@@ -156,19 +190,54 @@ func explain(ctx context.Context, u *url.URL, err error) error {
 	return fail(ErrUnreachable, what, "the network says no", "Check the network, the VPN and HTTPS_PROXY", err)
 }
 
+// authority names who signed c. Whoever is at the other end wrote that name.
+func authority(c *x509.Certificate) string {
+	name := ""
+	if c != nil {
+		if name = c.Issuer.CommonName; name == "" && len(c.Issuer.Organization) > 0 {
+			name = c.Issuer.Organization[0]
+		}
+	}
+	if name = printable(name); name == "" {
+		return "an authority that this machine does not know"
+	}
+	return "\"" + name + "\", an authority that this machine does not know"
+}
+
+// printable keeps at most 80 bytes of printable ASCII.
+func printable(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < 0x20 || r >= 0x7f || r == '"' {
+			return -1
+		}
+		return r
+	}, s[:min(len(s), 80)]))
+}
+
 // proxyAnswered turns a proxy's refusal of CONNECT into words; net/http has the status text alone.
 func proxyAnswered(_ context.Context, via *url.URL, req *http.Request, res *http.Response) error {
 	if res.StatusCode == http.StatusOK {
 		return nil
 	}
+	why := fmt.Sprintf("the proxy %s answers %d %s", via.Host, res.StatusCode, http.StatusText(res.StatusCode))
 	do := "Ask who runs the proxy, or name the server in NO_PROXY"
-	if res.StatusCode == http.StatusProxyAuthRequired {
-		do = "Put the proxy's user name and password into HTTPS_PROXY"
+	_, password := via.User.Password()
+	switch {
+	case res.StatusCode == http.StatusProxyAuthRequired && password:
+		why += ": it does not take the user name and password that HTTPS_PROXY holds"
+		do = "Correct them in HTTPS_PROXY; a character such as @ or : in them is written %40 or %3A"
+	case res.StatusCode == http.StatusProxyAuthRequired:
+		why += ": it wants a user name and a password"
+		do = "Put them into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT"
+	case res.StatusCode >= 300 && res.StatusCode < 400:
+		do = "It may be the network's sign-in page: open any page in a browser, sign in, and try again"
 	}
-	return fail(ErrUnreachable, "https://"+req.Host+" cannot be reached", fmt.Sprintf("the proxy %s answers %d %s", via.Host, res.StatusCode, http.StatusText(res.StatusCode)), do, nil)
+	e := fail(ErrUnreachable, "https://"+strings.TrimSuffix(req.Host, ":443")+" cannot be reached", why, do, nil)
+	e.proxy = true
+	return e
 }
 
-func explainExpired(what string, ci x509.CertificateInvalidError, err error) error {
+func explainExpired(what string, ci x509.CertificateInvalidError, err error) *Error {
 	why := "its certificate is not valid by this machine's clock"
 	if c := ci.Cert; c != nil {
 		// The text of the x509 error has the time that was compared; the certificate has the rest.

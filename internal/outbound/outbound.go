@@ -43,6 +43,7 @@ type Options struct {
 type Client struct {
 	http    *http.Client
 	tr      *http.Transport
+	via     *proxies
 	timeout time.Duration
 	maxBody int64
 }
@@ -50,12 +51,16 @@ type Client struct {
 // New makes a client. It fails when SSL_CERT_FILE or a proxy's URL cannot be used: going on
 // without would reach the wrong place or fail later with a worse reason.
 func New(o Options) (*Client, error) {
-	tr, err := Transport(o)
+	via, err := newProxies(o.Env)
+	if err != nil {
+		return nil, err
+	}
+	tr, err := transport(o, via)
 	if err != nil {
 		return nil, err
 	}
 	tr.ResponseHeaderTimeout = 30 * time.Second
-	c := &Client{tr: tr, timeout: o.Timeout, maxBody: o.MaxBody}
+	c := &Client{tr: tr, via: via, timeout: o.Timeout, maxBody: o.MaxBody}
 	if c.timeout <= 0 {
 		c.timeout = DefaultTimeout
 	}
@@ -76,6 +81,10 @@ func Transport(o Options) (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
+	return transport(o, via)
+}
+
+func transport(o Options, via *proxies) (*http.Transport, error) {
 	roots, err := roots(o.Env["SSL_CERT_FILE"])
 	if err != nil {
 		return nil, err
@@ -160,7 +169,7 @@ func (c *Client) GetMetadata(ctx context.Context, from string) (*Response, error
 		to := location(res)
 		if to == "" {
 			if res.Status == http.StatusOK {
-				if err := c.wantJSON(at, res); err != nil {
+				if err := wantJSON(at, res); err != nil {
 					return nil, err
 				}
 			}
@@ -191,12 +200,12 @@ func (c *Client) once(req *http.Request) (*Response, error) {
 	defer cancel()
 	res, err := c.http.Do(req.WithContext(ctx))
 	if err != nil {
-		return nil, explain(ctx, req.URL, err)
+		return nil, explain(ctx, req.URL, c.via.choose(req.URL), err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, c.maxBody+1))
 	if err != nil {
-		return nil, explain(ctx, req.URL, err)
+		return nil, explain(ctx, req.URL, c.via.choose(req.URL), err)
 	}
 	if int64(len(body)) > c.maxBody {
 		return nil, fail(ErrTooLarge, origin(req.URL)+" gave an answer that cannot be used",

@@ -227,7 +227,7 @@ func TestProxyComesFromTheMapOnly(t *testing.T) {
 		t.Error(err)
 	}
 	_, err := c.GetMetadata(t.Context(), "https://auth.test/")
-	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "https://auth.test:443 cannot be reached: the proxy ") || !strings.Contains(err.Error(), "answers 502") || strings.Contains(err.Error(), "pw") {
+	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "https://auth.test cannot be reached: the proxy ") || !strings.Contains(err.Error(), "answers 502") || strings.Contains(err.Error(), "pw") {
 		t.Errorf("got %v", err)
 	}
 	if got := strings.Join(asked, ","); got != "GET plain.test,CONNECT auth.test:443" {

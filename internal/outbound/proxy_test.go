@@ -1,10 +1,20 @@
 package outbound
 
 import (
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 )
 
+// TestWhichURLsGoThroughTheProxy says what NO_PROXY means.
+//
+// Invariant: OB-2
 func TestWhichURLsGoThroughTheProxy(t *testing.T) {
 	tests := []struct {
 		no, url string
@@ -69,4 +79,64 @@ func FuzzProxies(f *testing.F) {
 			t.Fatalf("%q goes through %v", to, got)
 		}
 	})
+}
+
+// TestProxyWords says whose fault it is, of a proxy with a password that is never said.
+//
+// Invariant: OB-1, OB-3
+func TestProxyWords(t *testing.T) {
+	status := http.StatusProxyAuthRequired
+	inspects := httptest.NewUnstartedServer(nil)
+	inspects.Config.ErrorLog = log.New(io.Discard, "", 0)
+	inspects.StartTLS()
+	defer inspects.Close()
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if w.WriteHeader(status); status != http.StatusOK {
+			return
+		}
+		in, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer in.Close()
+		out, err := net.Dial("tcp", inspects.Listener.Addr().String())
+		if err != nil {
+			return
+		}
+		defer out.Close()
+		go func() { _, _ = io.Copy(out, in) }()
+		_, _ = io.Copy(in, out)
+	}))
+	defer proxy.Close()
+	at := strings.TrimPrefix(proxy.URL, "http://")
+	for _, tt := range []struct {
+		via     string
+		status  int
+		atProxy bool
+		kind    error
+		want    []string
+	}{
+		{"http://" + at, 407, true, ErrUnreachable, []string{"https://example.com cannot be reached: the proxy " + at + " answers 407", "it wants a user name and a password"}},
+		{"http://me@" + at, 407, true, ErrUnreachable, []string{"it wants a user name and a password"}},
+		{"http://me:s3cret@" + at, 407, true, ErrUnreachable, []string{"it does not take the user name and password that HTTPS_PROXY holds"}},
+		{"http://me:s3cret@" + at, 302, true, ErrUnreachable, []string{"answers 302", "sign-in page"}},
+		{"http://me:s3cret@" + at, 403, true, ErrUnreachable, []string{"answers 403", "NO_PROXY"}},
+		{"http://me:s3cret@" + at, 200, false, ErrTLS, []string{`"Acme Co"`, "the proxy " + at + " may look into TLS", "name its file in SSL_CERT_FILE"}},
+		{"http://me:s3cret@127.0.0.1:1", 200, true, ErrRefused, []string{"the proxy 127.0.0.1:1 to https://example.com cannot be reached"}},
+	} {
+		status = tt.status
+		_, err := client(t, Options{Env: map[string]string{"HTTPS_PROXY": tt.via}}).GetMetadata(t.Context(), "https://example.com/")
+		if !errors.Is(err, tt.kind) || !errors.Is(err, ErrUnreachable) || errors.Is(err, ErrProxy) != tt.atProxy {
+			t.Errorf("%s, status %d: %v", tt.via, tt.status, err)
+			continue
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s, status %d: no %q in %v", tt.via, tt.status, want, err)
+			}
+		}
+		if strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s, status %d: the password is in %v", tt.via, tt.status, err)
+		}
+	}
 }

@@ -15,7 +15,7 @@ import (
 func (c *Client) Stream(req *http.Request) (*http.Response, error) {
 	res, err := c.http.Do(req)
 	if err != nil {
-		return nil, explain(req.Context(), req.URL, err)
+		return nil, explain(req.Context(), req.URL, c.via.choose(req.URL), err)
 	}
 	if res.StatusCode == http.StatusOK {
 		return res, nil
@@ -29,7 +29,7 @@ func (c *Client) Stream(req *http.Request) (*http.Response, error) {
 	defer context.AfterFunc(ctx, func() { _ = res.Body.Close() })()
 	body, err := io.ReadAll(io.LimitReader(res.Body, c.maxBody))
 	if err != nil {
-		return nil, explain(ctx, req.URL, err)
+		return nil, explain(ctx, req.URL, c.via.choose(req.URL), err)
 	}
 	res.Body = io.NopCloser(bytes.NewReader(body))
 	return res, nil

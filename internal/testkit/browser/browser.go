@@ -53,6 +53,9 @@ type Options struct {
 	Hosts map[string]string
 	// CA is a PEM certificate that this profile trusts for servers.
 	CA []byte
+	// Proxy, "host:port" of an HTTP proxy, is asked for every page, this machine's own included:
+	// the rule `<-loopback>` takes away what browsers leave out by themselves.
+	Proxy string
 	// NoScript turns JavaScript off in the pages.
 	NoScript bool
 	// Width and Height are the window's size in CSS pixels; 1100 × 900 if zero.
@@ -201,8 +204,12 @@ func flags(bin, home string, opt Options) []chromedp.ExecAllocatorOption {
 	for _, name := range names {
 		rules = append(rules, "MAP "+name+" "+opt.Hosts[name])
 	}
+	by := []chromedp.ExecAllocatorOption{chromedp.Flag("no-proxy-server", true)}
+	if opt.Proxy != "" {
+		by = []chromedp.ExecAllocatorOption{chromedp.Flag("proxy-server", opt.Proxy), chromedp.Flag("proxy-bypass-list", "<-loopback>")}
+	}
 	rules = append(rules, "MAP * ~NOTFOUND", "EXCLUDE 127.0.0.1", "EXCLUDE [::1]", "EXCLUDE localhost")
-	return []chromedp.ExecAllocatorOption{
+	return append(by,
 		chromedp.ExecPath(bin),
 		chromedp.NoInheritEnv,
 		chromedp.Env(
@@ -226,13 +233,12 @@ func flags(bin, home string, opt Options) []chromedp.ExecAllocatorOption {
 		chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-breakpad", true),
 		chromedp.Flag("disable-dev-shm-usage", true),
-		chromedp.Flag("no-proxy-server", true),
 		chromedp.Flag("password-store", "basic"),
 		chromedp.Flag("force-color-profile", "srgb"),
 		chromedp.Flag("lang", "en-US"),
 		chromedp.Flag("host-resolver-rules", strings.Join(rules, ", ")),
 		chromedp.Flag("window-size", fmt.Sprintf("%d,%d", opt.Width, opt.Height)),
-	}
+	)
 }
 
 // trust makes an NSS database in the home folder that trusts the certificate
