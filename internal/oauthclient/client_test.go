@@ -53,7 +53,13 @@ func TestDiscovery(t *testing.T) {
 		}, oauthclient.ErrMetadata, "another issuer"},
 		{"the issuer with a slash is another", "", func(issuer string, w http.ResponseWriter, r *http.Request) {
 			document(w, r, oauth.WellKnownOAuth, oauth.MetadataFor(issuer+"/", nil))
-		}, oauthclient.ErrMetadata, "another issuer"},
+		}, oauthclient.ErrMetadata, "another issuer and was discarded (its name ends with a slash"},
+		{"an issuer that ends with a slash", "/", func(issuer string, w http.ResponseWriter, r *http.Request) {
+			document(w, r, oauth.WellKnownOIDC, oauth.MetadataFor(issuer, nil))
+		}, nil, ""},
+		{"such a one with a path", "/t/acme/", func(issuer string, w http.ResponseWriter, r *http.Request) {
+			document(w, r, oauth.WellKnownOAuth+"/t/acme", oauth.MetadataFor(issuer, nil))
+		}, nil, ""},
 		{"no document", "", func(string, http.ResponseWriter, *http.Request) {}, oauthclient.ErrUnreachable, ""},
 		{"not found", "", func(_ string, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }, oauthclient.ErrMetadata, "404"},
 		{"a server in trouble", "", func(_ string, w http.ResponseWriter, r *http.Request) { w.WriteHeader(503) }, oauthclient.ErrUnreachable, "503"},
@@ -98,7 +104,7 @@ func TestDiscovery(t *testing.T) {
 			}
 		})
 	}
-	for _, issuer := range []string{"http://auth.example.test", "https://auth.example.test/", "https://a@b.test", "https://b.test?x", "x", ""} {
+	for _, issuer := range []string{"http://auth.example.test", "https://auth.example.test//", "https://a@b.test", "https://b.test?x", "x", ""} {
 		if _, err := open(t, issuer, time.Now); !errors.Is(err, oauthclient.ErrIssuer) {
 			t.Errorf("%q: %v", issuer, err)
 		}

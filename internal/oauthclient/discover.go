@@ -6,19 +6,22 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/keytether/keytether/internal/oauth"
 )
 
 // discover fetches metadata: RFC 8414's place first, then OpenID Connect's. A
-// document that names another issuer is discarded (RFC 8414 §3.3).
+// document that names another issuer is discarded (RFC 8414 §3.3). Some servers
+// close theirs with a slash: it is part of the name, not of the place (§3.1).
 func (c *Client) discover(ctx context.Context, issuer string) (oauth.Metadata, error) {
-	if err := oauth.CheckIssuer(issuer); err != nil {
-		return oauth.Metadata{}, fmt.Errorf("%w: %q is not an https URL without query and closing slash (plain http is for 127.0.0.1 and [::1] only, not for a name)", ErrIssuer, words(issuer, 200))
+	place := strings.TrimSuffix(issuer, "/")
+	if err := oauth.CheckIssuer(place); err != nil {
+		return oauth.Metadata{}, fmt.Errorf("%w: %q is not an https URL without query (plain http is for 127.0.0.1 and [::1] only, not for a name)", ErrIssuer, words(issuer, 200))
 	}
 	var first error
-	for _, place := range []string{oauth.WellKnownOAuth, oauth.WellKnownOIDC} {
-		m, err := c.fetchMetadata(ctx, issuer, oauth.MetadataURL(issuer, place))
+	for _, wellKnown := range []string{oauth.WellKnownOAuth, oauth.WellKnownOIDC} {
+		m, err := c.fetchMetadata(ctx, issuer, oauth.MetadataURL(place, wellKnown))
 		if err == nil {
 			return m, nil
 		}
@@ -43,7 +46,11 @@ func (c *Client) fetchMetadata(ctx context.Context, issuer, at string) (oauth.Me
 	m, err := oauth.DecodeMetadata(issuer, body)
 	if err != nil {
 		if e, ok := errors.AsType[*oauth.Error](err); ok && e.Detail == "issuer" {
-			return oauth.Metadata{}, fmt.Errorf("%w: the document at %s names another issuer and was discarded", ErrMetadata, at)
+			hint := ""
+			if _, err := oauth.DecodeMetadata(issuer+"/", body); err == nil {
+				hint = " (its name ends with a slash: give it so)"
+			}
+			return oauth.Metadata{}, fmt.Errorf("%w: the document at %s names another issuer and was discarded%s", ErrMetadata, at, hint)
 		}
 		return oauth.Metadata{}, fmt.Errorf("%w: the document at %s is malformed: %w", ErrMetadata, at, err)
 	}
