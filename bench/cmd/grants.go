@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -71,11 +72,16 @@ func refreshAmong(ctx context.Context, bin string, total, active int, load time.
 		return 0, err
 	}
 	laid := time.Since(begun)
+	info, err := os.Stat(databaseOf(st))
+	if err != nil {
+		return 0, err
+	}
 	begun = time.Now()
 	if err := st.StartServer(ctx); err != nil {
 		return 0, err
 	}
-	step(fmt.Sprintf("  %d grants laid in %.1f s, the server started on them in %.1f s", total, laid.Seconds(), time.Since(begun).Seconds()))
+	step(fmt.Sprintf("  %d grants (%.0f MB) laid in %.1f s, the server started on them in %.1f s",
+		total, float64(info.Size())/1e6, laid.Seconds(), time.Since(begun).Seconds()))
 	return storm(ctx, st, grants, load)
 }
 
