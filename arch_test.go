@@ -82,7 +82,7 @@ var table = []rule{
 
 	{"login", "agentwire agentstart peersock", "", "public, linked into other people's tools: small, and without OAuth"},
 	{"verify", "token dpop jws oauth feed secret outbound", "", "public, linked into other people's servers: checks, and keeps no state of ours"},
-	{"cmd/keytether", "command agent agentwire agentstart peersock keystore oauthclient outbound", "", "wiring: it injects the agent into the command"},
+	{"cmd/keytether", "command agent agentwire agentstart peersock keystore oauthclient outbound keystore/stores", "", "wiring: it injects the agent into the command"},
 	{"cmd/keytether-server", "servercmd", "", "wiring"},
 
 	{"internal/testkit/stage", "testkit/... jws", "github.com/chromedp", "it starts the built programs and speaks to them as anybody would"},

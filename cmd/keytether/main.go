@@ -30,10 +30,12 @@ func runAgent(ctx context.Context, o command.AgentOptions) error {
 	if err != nil {
 		return err
 	}
+	state := agentstart.StateDir(o.Getenv)
 	opt := agent.Options{
-		Socket: socket, Version: o.Version, StateDir: agentstart.StateDir(o.Getenv),
+		Socket: socket, Version: o.Version, StateDir: state,
 		Store: o.Store, LockAfter: o.LockAfter, LockOnSuspend: o.LockOnSuspend,
 	}
+	opt.Kinds, opt.Passed = kinds(o.Getenv, state)
 	if o.Debug {
 		opt.Log = slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

@@ -25,7 +25,11 @@ func (a *agent) restore() {
 	a.mu.Unlock()
 	var all sync.WaitGroup
 	for _, p := range a.vault.lasting() {
-		all.Go(func() { a.restoreFrom(p, slices.Contains(m.Stores, p.kind.Name)) })
+		known := slices.Contains(m.Stores, p.kind.Name)
+		if _, passed := a.vault.passed[p.kind.Name]; passed && !known && a.opt.Store != p.kind.Name {
+			continue // not even to probe it
+		}
+		all.Go(func() { a.restoreFrom(p, known) })
 	}
 	all.Wait()
 	a.mark()

@@ -3,6 +3,7 @@ package peersock
 import (
 	"errors"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -26,10 +27,12 @@ func TestUnixPath(t *testing.T) {
 		{"state folder", map[string]string{"XDG_STATE_HOME": "/s", "HOME": "/h"}, "/s/keytether/agent.sock", nil},
 		{"home", map[string]string{"HOME": "/h"}, "/h/.local/state/keytether/agent.sock", nil},
 		{"nothing", nil, "", errNoHome},
+		{"another user's runtime folder", map[string]string{"XDG_RUNTIME_DIR": "/theirs/run", "HOME": "/h"}, "/h/.local/state/keytether/agent.sock", nil},
+		{"another user's all", map[string]string{"XDG_RUNTIME_DIR": "/theirs/run", "XDG_STATE_HOME": "/theirs/state", "HOME": "/theirs"}, "", ErrInsecurePath},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := unixPath(func(k string) string { return tt.env[k] })
+			got, err := unixPath(func(k string) string { return tt.env[k] }, func(dir string) bool { return strings.HasPrefix(dir, "/theirs") })
 			if got != tt.want || !errors.Is(err, tt.err) {
 				t.Errorf("got %q, %v", got, err)
 			}

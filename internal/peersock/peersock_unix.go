@@ -19,7 +19,17 @@ import (
 )
 
 // Path says where the agent's socket is, by the environment that getenv shows. See unixPath.
-func Path(getenv func(string) string) (string, error) { return unixPath(getenv) }
+func Path(getenv func(string) string) (string, error) { return unixPath(getenv, others) }
+
+// others says that a folder is neither this user's nor root's. What is not there is nobody's yet.
+func others(dir string) bool {
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return errors.Is(err, fs.ErrPermission)
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && st.Uid != 0 && int(st.Uid) != os.Geteuid()
+}
 
 // maxPath is the room in sockaddr_un, less the closing NUL.
 var maxPath = len(unix.RawSockaddrUnix{}.Path) - 1
