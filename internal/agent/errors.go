@@ -65,6 +65,12 @@ func wireError(err error, what string) *agentwire.Error {
 	return agentwire.NewError(agentwire.Failed, what, "an unexpected error that the agent's log names", "", err)
 }
 
+// noUnbound: a program that cannot prove a key gets nothing here.
+func noUnbound(w agentwire.Whoami, cause error) *agentwire.Error {
+	return agentwire.NewError(agentwire.Denied, "there is no token for a program that cannot prove a key", "the server does not let client "+w.ClientID+" and resource "+w.Resource+" do without proofs",
+		"Use `keytether proxy`, which adds the proofs, or ask who runs the server to allow bearer tokens there", cause)
+}
+
 func notLoggedIn(profile string, cause error) *agentwire.Error {
 	return agentwire.NewError(agentwire.NotLoggedIn, "not logged in", "profile "+profile+" has no login", "Run `keytether login`", cause)
 }

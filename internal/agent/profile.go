@@ -38,8 +38,8 @@ type profile struct {
 	stale   []leftover // older copies of its entry that could not be taken away yet
 	swept   []leftover // what holds its key where it was before
 	who     agentwire.Whoami
-	tokens  map[string]oauthclient.Tokens // by scope; "" is the whole grant's
-	flights map[string]*flight            // renewals under way
+	tokens  map[want]oauthclient.Tokens // the zero want's is the whole grant's
+	flights map[want]*flight            // renewals under way
 	notYet  time.Time                     // no renewal behind a caller's back before
 	renewed time.Time
 	notices []agentwire.Notice
@@ -59,7 +59,7 @@ func newProfile(s *attempt, who agentwire.Whoami, t oauthclient.Tokens) *profile
 	return &profile{
 		slot: s.slot, proof: s.proof, reach: reachOf(s.req.Env), jkt: s.client.Thumbprint(), client: s.client,
 		place: s.place, keyName: s.key, why: s.why, who: who,
-		tokens: map[string]oauthclient.Tokens{"": t}, flights: map[string]*flight{}, kind: t.Type,
+		tokens: map[want]oauthclient.Tokens{{}: t}, flights: map[want]*flight{}, kind: t.Type,
 	}
 }
 
@@ -155,7 +155,7 @@ func (p *profile) status(now time.Time) agentwire.ProfileStatus {
 		JKT: p.jkt, LastError: p.failed, Notices: slices.Clone(p.notices),
 	}
 	s.Missing = p.missing()
-	if t, ok := p.tokens[""]; ok && oauthclient.Left(t.ExpiresAt, now) > 0 {
+	if t, ok := p.tokens[want{}]; ok && oauthclient.Left(t.ExpiresAt, now) > 0 {
 		s.AccessTokenExpiresAt, s.TokenType = agentwire.Moment(t.ExpiresAt), t.Type
 	}
 	if !p.renewed.IsZero() {
@@ -169,7 +169,7 @@ func (p *profile) status(now time.Time) agentwire.ProfileStatus {
 func (p *profile) drop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t, ok := p.tokens[""]; ok {
+	if t, ok := p.tokens[want{}]; ok {
 		p.access = t.Access
 	}
 	p.gone = true
@@ -190,7 +190,22 @@ func (a *agent) current(p *profile) bool {
 	return !p.gone
 }
 
-// narrow gives the cache's key for a scope: empty for the whole grant's, else
+// want is what kind of access token a caller asks for.
+type want struct {
+	scope   string // as narrow gives it
+	unbound bool   // though the login's are bound
+}
+
+// wants says what a request asks for. A login whose tokens are bound to no key has
+// only such.
+func (p *profile) wants(req agentwire.TokenRequest) (want, error) {
+	scope, err := p.narrow(req.Scope)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return want{scope, req.TokenType == agentwire.TypeBearer && p.kind != oauthclient.TypeBearer}, err
+}
+
+// narrow gives the cache's form of a scope: empty for the whole grant's, else
 // sorted and without doubles. More than the login has is an error.
 func (p *profile) narrow(scope string) (string, error) {
 	if strings.TrimSpace(scope) == "" {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -106,5 +107,70 @@ func TestRegistersAtOurServer(t *testing.T) {
 	}
 	if strings.Contains(r.log.String(), initial.Reveal()) {
 		t.Error("the initial access token is in the log")
+	}
+}
+
+// TestUnboundTokens: for a program that cannot prove a key there is a token bound to none where the
+// server allows it, kept apart from the login's own; elsewhere a refusal in words, and the login
+// is as well as before.
+//
+// Invariant: DP-18g
+func TestUnboundTokens(t *testing.T) {
+	s := edgetest.NewServer(t, edgetest.Options{})
+	count := new(counted)
+	r := newRig(t, oauthclienttest.Keytether(), onHeadless, func(o *Options) {
+		o.Clock = s.Clock.Now
+		o.HTTP = func(env map[string]string) (oauthclient.HTTP, error) {
+			var err error
+			count.HTTP, err = oauthclient.NewHTTP(env)
+			return count, err
+		}
+	})
+	logIn := func(client, resource string) {
+		_, err := r.follow(t.Context(), agentwire.LoginRequest{Profile: client, Issuer: s.Issuer, ClientID: client, Resource: resource, Scope: "read"}, func(e agentwire.Event) {
+			if e.Event != agentwire.EventDeviceCode {
+				return
+			}
+			b := s.NewBrowser()
+			b.Open(e.VerificationURI)
+			b.Press("Continue", "user_code", e.UserCode)
+			b.SignIn(edgetest.Email, edgetest.Password)
+			b.Press("Allow")
+		})
+		if err != nil {
+			t.Fatalf("%s: %v", client, err)
+		}
+	}
+	logIn(edgetest.Plain, edgetest.OpenAPI)
+	bearer := agentwire.TokenRequest{Profile: edgetest.Plain, TokenType: agentwire.TypeBearer}
+	first, err := r.Token(t.Context(), bearer)
+	if err != nil || first.TokenType != agentwire.TypeBearer {
+		t.Fatalf("%v %v", first, err)
+	}
+	n := count.tokens.Load()
+	bound, err := r.Token(t.Context(), agentwire.TokenRequest{Profile: edgetest.Plain})
+	if err != nil || bound.TokenType != agentwire.TypeDPoP {
+		t.Errorf("%v %v", bound, err)
+	}
+	again, err := r.Token(t.Context(), bearer)
+	if err != nil || !again.AccessToken.Equal(first.AccessToken) || count.tokens.Load() != n {
+		t.Errorf("a second time: %v, after %d requests", err, count.tokens.Load()-n)
+	}
+
+	logIn("keytether", edgetest.API)
+	if tok, err := r.Token(t.Context(), agentwire.TokenRequest{Profile: "keytether", TokenType: agentwire.TypeBearer}); !errors.Is(err, agentwire.Denied) {
+		t.Errorf("%v %v", tok, err)
+	}
+	if _, err := r.Token(t.Context(), agentwire.TokenRequest{Profile: "keytether"}); err != nil {
+		t.Errorf("the login itself: %v", err)
+	}
+	status, err := r.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range status.Profiles {
+		if p.LastError != nil || p.TokenType != agentwire.TypeDPoP {
+			t.Errorf("%s: %v, %s", p.Profile, p.LastError, p.TokenType)
+		}
 	}
 }

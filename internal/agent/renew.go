@@ -68,12 +68,12 @@ func (a *agent) obtain(ctx context.Context, req agentwire.TokenRequest) (*profil
 	if err := p.allows(req.Resource); err != nil {
 		return nil, oauthclient.Tokens{}, err
 	}
-	scope, err := p.narrow(req.Scope)
+	w, err := p.wants(req)
 	if err != nil {
 		return nil, oauthclient.Tokens{}, err
 	}
-	a.reject(p, scope, req.Rejected)
-	t, f := a.take(p, scope)
+	a.reject(p, w, req.Rejected)
+	t, f := a.take(p, w)
 	if f == nil {
 		return p, t, nil
 	}
@@ -95,26 +95,26 @@ const rejectedAgain = 2 * time.Second
 // reject drops the token in hand if it is the one that an API refused: it was
 // ended (a copy was seen, RFC 7009), and this is how the agent hears of it before
 // its time is over.
-func (a *agent) reject(p *profile, scope, rejected string) {
+func (a *agent) reject(p *profile, w want, rejected string) {
 	if rejected == "" {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t, ok := p.tokens[scope]
+	t, ok := p.tokens[w]
 	sum := sha256.Sum256([]byte(t.Access.Reveal()))
 	if ok && base64.RawURLEncoding.EncodeToString(sum[:]) == rejected && a.now().Sub(p.renewed) >= rejectedAgain {
-		delete(p.tokens, scope)
+		delete(p.tokens, w)
 	}
 }
 
 // take looks and, in the same step, joins or starts the renewal: so that of many
 // callers one renews. A nil flight means that the token is good.
-func (a *agent) take(p *profile, scope string) (oauthclient.Tokens, *flight) {
+func (a *agent) take(p *profile, w want) (oauthclient.Tokens, *flight) {
 	now := a.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t, ok := p.tokens[scope]
+	t, ok := p.tokens[w]
 	state := dead
 	if ok {
 		state = judge(t, now)
@@ -122,11 +122,11 @@ func (a *agent) take(p *profile, scope string) (oauthclient.Tokens, *flight) {
 	if state == fresh {
 		return t, nil
 	}
-	f := p.flights[scope]
+	f := p.flights[w]
 	if f == nil && (state == dead || !now.Before(p.notYet)) {
 		f = &flight{done: make(chan struct{})}
-		p.flights[scope] = f
-		a.background(func() { a.fly(p, scope, f) })
+		p.flights[w] = f
+		a.background(func() { a.fly(p, w, f) })
 	}
 	if state == aging {
 		return t, nil
@@ -134,10 +134,10 @@ func (a *agent) take(p *profile, scope string) (oauthclient.Tokens, *flight) {
 	return oauthclient.Tokens{}, f
 }
 
-func (a *agent) fly(p *profile, scope string, f *flight) {
+func (a *agent) fly(p *profile, w want, f *flight) {
 	ctx, cancel := context.WithTimeout(a.ctx, renewTime)
 	defer cancel()
-	f.token, f.err = a.renew(ctx, p, scope)
+	f.token, f.err = a.renew(ctx, p, w)
 	if errors.Is(f.err, errGone) {
 		f.err = notLoggedIn(p.who.Profile, f.err)
 	}
@@ -145,16 +145,18 @@ func (a *agent) fly(p *profile, scope string, f *flight) {
 	if p.gone && f.err == nil {
 		f.token, f.err = oauthclient.Tokens{}, notLoggedIn(p.who.Profile, errGone)
 	}
-	delete(p.flights, scope)
+	delete(p.flights, w)
 	now := a.now()
 	if f.err == nil {
 		if len(p.tokens) >= maxCached {
 			clear(p.tokens)
 		}
-		p.tokens[scope], p.renewed, p.failed, p.notYet = f.token, now, nil, time.Time{}
+		p.tokens[w], p.renewed, p.failed, p.notYet = f.token, now, nil, time.Time{}
 	} else {
-		p.failed, p.notYet = wireError(f.err, "the token could not be renewed"), now.Add(retryAfter)
-		f.err = p.failed
+		why := wireError(f.err, "the token could not be renewed")
+		if f.err = why; !w.unbound { // else the login itself may be well
+			p.failed, p.notYet = why, now.Add(retryAfter)
+		}
 	}
 	p.mu.Unlock()
 	close(f.done)
@@ -163,7 +165,7 @@ func (a *agent) fly(p *profile, scope string, f *flight) {
 // renew uses the refresh token. Whatever goes wrong but the server's word that
 // the login is over, the same refresh token stays: if its answer was lost, the
 // server repeats it.
-func (a *agent) renew(ctx context.Context, p *profile, scope string) (oauthclient.Tokens, error) {
+func (a *agent) renew(ctx context.Context, p *profile, w want) (oauthclient.Tokens, error) {
 	p.serial.Lock()
 	defer p.serial.Unlock()
 	if !a.current(p) {
@@ -182,7 +184,7 @@ func (a *agent) renew(ctx context.Context, p *profile, scope string) (oauthclien
 	if err != nil {
 		return oauthclient.Tokens{}, err
 	}
-	t, err := c.Refresh(ctx, oauthclient.RefreshRequest{Token: refresh, Scope: scope, Resource: p.resource()})
+	t, err := c.Refresh(ctx, oauthclient.RefreshRequest{Token: refresh, Scope: w.scope, Resource: p.resource(), Unbound: w.unbound})
 	if errors.Is(err, oauthclient.ErrInvalidGrant) {
 		a.log.Info("a login is over by the server's word", "profile", p.whoami().Profile, "err", err)
 		why := agentwire.NewError(agentwire.NotLoggedIn, "not logged in", "the server ended this login ("+err.Error()+")", "Run `keytether login`", err)
@@ -192,15 +194,21 @@ func (a *agent) renew(ctx context.Context, p *profile, scope string) (oauthclien
 	if errors.Is(err, oauthclient.ErrLocked) {
 		return oauthclient.Tokens{}, lockedError(p.whoami().Issuer, err)
 	}
+	if w.unbound && errors.Is(err, oauthclient.ErrRefused) {
+		return oauthclient.Tokens{}, noUnbound(p.whoami(), err)
+	}
 	if err != nil {
 		return oauthclient.Tokens{}, err
 	}
-	p.learn(scope, &t)
+	p.learn(w, &t)
 	if !t.Refresh.IsZero() {
 		if err := a.keep(context.WithoutCancel(ctx), p, t.Refresh); err != nil {
 			// The old one can be repeated until its successor is used: nothing is lost yet.
 			return oauthclient.Tokens{}, err
 		}
+	}
+	if w.unbound && t.Type != oauthclient.TypeBearer { // it does not know what we ask for
+		return oauthclient.Tokens{}, noUnbound(p.whoami(), nil)
 	}
 	a.log.Debug("renewed", "profile", p.whoami().Profile, "life", t.Life)
 	return t, nil
@@ -208,11 +216,11 @@ func (a *agent) renew(ctx context.Context, p *profile, scope string) (oauthclien
 
 // learn fills in what an answer left out, and takes over what it says of the
 // grant.
-func (p *profile) learn(scope string, t *oauthclient.Tokens) {
+func (p *profile) learn(w want, t *oauthclient.Tokens) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t.Scope == "" {
-		if t.Scope = scope; scope == "" {
+		if t.Scope = w.scope; w.scope == "" {
 			t.Scope = p.who.Scope
 		}
 	}
@@ -220,7 +228,10 @@ func (p *profile) learn(scope string, t *oauthclient.Tokens) {
 		t.Resource = p.who.Resource
 	}
 	p.notify(t.Notices)
-	p.kind, p.unrotated = t.Type, t.Refresh.IsZero()
+	p.unrotated = t.Refresh.IsZero()
+	if !w.unbound {
+		p.kind = t.Type
+	}
 	if !t.GrantExpires.IsZero() {
 		p.who.ExpiresAt = agentwire.Moment(t.GrantExpires)
 	}

@@ -128,7 +128,7 @@ func (a *agent) entries(ctx context.Context, p *home, st keystore.Store) ([]foun
 func (a *agent) takeOver(at *home, f found) {
 	p := &profile{
 		slot: f.slot, proof: newProofKey(f.key), jkt: f.rec.JKT, lacked: f.rec.Lack, who: f.rec.Whoami, place: at, keyName: f.keyName, why: f.rec.Why,
-		saved: f.rec.Time, tokens: map[string]oauthclient.Tokens{}, flights: map[string]*flight{},
+		saved: f.rec.Time, tokens: map[want]oauthclient.Tokens{}, flights: map[want]*flight{},
 	}
 	_, p.reach = unpack(f.secret)
 	a.mu.Lock()

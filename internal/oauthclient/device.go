@@ -205,7 +205,7 @@ func (d *DeviceLogin) ask(sent time.Time) (Tokens, http.Header, error) {
 	if !json.Valid(a.body) { // a sign-in page of the network's, say
 		return Tokens{}, a.header, fmt.Errorf("%w: %w", ErrUnreachable, errNotJSON)
 	}
-	t, err := d.c.decode(a.body, sent)
+	t, err := d.c.decode(a.body, sent, anyType)
 	if err != nil {
 		return Tokens{}, a.header, fmt.Errorf("%w: %w", ErrAnswer, err)
 	}

@@ -182,7 +182,7 @@ func (l *Login) redeem(ctx context.Context, code secret.Value) (Grant, error) {
 		"code_verifier": {l.verify},
 	}
 	set(form, "resource", l.req.Resource)
-	t, err := l.c.tokens(ctx, form)
+	t, err := l.c.tokens(ctx, form, anyType)
 	if err != nil {
 		return Grant{}, err
 	}

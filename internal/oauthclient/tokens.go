@@ -70,6 +70,7 @@ type RefreshRequest struct {
 	Token    secret.Value
 	Scope    string
 	Resource string
+	Unbound  bool // an access token bound to no key is asked for, which only our servers know how to give
 }
 
 // Refresh renews. ErrInvalidGrant: the login is over. ErrUnreachable and
@@ -82,7 +83,12 @@ func (c *Client) Refresh(ctx context.Context, r RefreshRequest) (Tokens, error) 
 	}
 	set(form, "scope", r.Scope)
 	set(form, "resource", r.Resource)
-	t, err := c.tokens(ctx, form)
+	want := anyType
+	if r.Unbound {
+		form.Set(oauth.ParamTokenType, TypeBearer)
+		want = TypeBearer
+	}
+	t, err := c.tokens(ctx, form, want)
 	if err != nil {
 		return Tokens{}, err
 	}
@@ -113,14 +119,17 @@ func set(form url.Values, name, value string) {
 	}
 }
 
+// anyType leaves the type of token to the server, which must not talk us down.
+const anyType = ""
+
 // tokens posts to the token endpoint and reads the answer.
-func (c *Client) tokens(ctx context.Context, form url.Values) (Tokens, error) {
+func (c *Client) tokens(ctx context.Context, form url.Values, want string) (Tokens, error) {
 	sent := c.env.Now()
 	a, err := c.post(ctx, c.meta.TokenEndpoint, form)
 	if err != nil {
 		return Tokens{}, err
 	}
-	t, err := c.decode(a.body, sent)
+	t, err := c.decode(a.body, sent, want)
 	if err != nil {
 		return Tokens{}, fmt.Errorf("%w: %w", ErrAnswer, err)
 	}
@@ -134,7 +143,7 @@ func opaque(v string) bool {
 }
 
 // decode reads RFC 6749 §5.1's document. No error repeats what stood there.
-func (c *Client) decode(body []byte, sent time.Time) (Tokens, error) {
+func (c *Client) decode(body []byte, sent time.Time, want string) (Tokens, error) {
 	var w oauth.TokenResponse
 	if json.Unmarshal(body, &w) != nil {
 		return Tokens{}, fmt.Errorf("it is not the JSON of a token response")
@@ -163,7 +172,7 @@ func (c *Client) decode(body []byte, sent time.Time) (Tokens, error) {
 		t.Type = TypeDPoP
 	case strings.EqualFold(w.TokenType, TypeBearer):
 		// Who promised a bound token and gives a bearer token was talked down.
-		if c.handshakes() {
+		if c.handshakes() && want != TypeBearer {
 			return Tokens{}, fmt.Errorf("the token is not bound to this machine's key, though the server can")
 		}
 		t.Type = TypeBearer
