@@ -138,7 +138,7 @@ func (s *Server) newRequest(client *Client, p oauth.Params) (grant.Request, erro
 		Nonce: p.Get("nonce"), MaxAge: maxAge, Prompt: p.Get("prompt"), LoginHint: cleanFact(p.Get("login_hint")),
 		Thumbprint: jkt, Handshake: client.Handshake,
 		Refresh: client.has(oauth.GrantRefreshToken), Lifetimes: client.Lifetimes,
-		CreatedAt: now, ExpiresAt: now.Add(grant.RequestURILife),
+		CreatedAt: now, ExpiresAt: now.Add(grant.RequestURILife + grant.RequestURIGrace),
 	}, nil
 }
 

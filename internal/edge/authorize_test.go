@@ -173,7 +173,7 @@ func TestRequestURI(t *testing.T) {
 	n = s.Size()
 	shows(t, tool.Browser.Open(tool.AuthorizeURL()), oauth.RequestDecided)
 	s.Expect(n)
-	s.Clock.Advance(grant.RequestURILife)
+	s.Clock.Advance(grant.RequestURILife + grant.RequestURIGrace)
 	shows(t, late.Browser.Open(late.AuthorizeURL()), oauth.RequestURIUnknown)
 	s.Expect(n)
 }

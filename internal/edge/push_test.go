@@ -87,7 +87,7 @@ func TestPush(t *testing.T) {
 	tool := s.NewTool(edgetest.Handshake)
 	n := s.Size()
 	res := tool.Push()
-	if res.Status != http.StatusCreated || !strings.HasPrefix(tool.RequestURI, "urn:ietf:params:oauth:request_uri:ktu_") || !strings.Contains(res.Body, `"expires_in":900`) {
+	if res.Status != http.StatusCreated || !strings.HasPrefix(tool.RequestURI, "urn:ietf:params:oauth:request_uri:ktu_") || !strings.Contains(res.Body, `"expires_in":600`) {
 		t.Errorf("%d %s", res.Status, res.Body)
 	}
 	if res.Header.Get("DPoP-Nonce") == "" || res.Header.Get("Cache-Control") != "no-store" {

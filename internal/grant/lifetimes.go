@@ -5,11 +5,15 @@ import "time"
 // Lifetimes of everything the server issues, with the reason of each. Nothing
 // else in the repository decides how long something lives.
 const (
-	// RequestURILife: a link may be printed and opened late, and a company's
-	// portal before our first page may take ten minutes. It counts until a
+	// RequestURILife: a link may be printed and opened late. It counts until a
 	// person uses it, not until a browser fetches it: reloads, prefetches and
-	// link scanners also fetch.
-	RequestURILife = 15 * time.Minute
+	// link scanners also fetch. This is what the client is told (RFC 9126 §2.2).
+	RequestURILife = 10 * time.Minute
+
+	// RequestURIGrace is how much longer it is taken: a company's portal before
+	// our first page may use up what the link had left, and the person behind it
+	// did nothing wrong.
+	RequestURIGrace = 5 * time.Minute
 
 	// SignInLife: SSO portals and second factors are slow. The request may be
 	// slow; the code may not.

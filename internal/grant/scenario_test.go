@@ -310,6 +310,6 @@ func sampleRequest(now time.Time, handshake bool, key string) Request {
 		Tenant: "default", ID: "req_1", Status: Pending, Client: "cli", RedirectURI: "http://127.0.0.1:7/callback",
 		ResponseMode: "form_post", State: "st", Scope: []string{"read", "write"}, Resource: "https://api.example.test",
 		Challenge: "S256", MaxAge: -1, Thumbprint: key, HandleHash: h("uri"), Handshake: handshake, Refresh: true,
-		Lifetimes: DefaultLifetimes(), CreatedAt: now, ExpiresAt: now.Add(RequestURILife),
+		Lifetimes: DefaultLifetimes(), CreatedAt: now, ExpiresAt: now.Add(RequestURILife + RequestURIGrace),
 	}
 }
