@@ -3,8 +3,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 
+	"github.com/keytether/keytether/internal/harden"
 	"github.com/keytether/keytether/internal/servercmd"
 )
 
@@ -12,5 +14,8 @@ import (
 var version = "dev"
 
 func main() {
+	if err := harden.Process(); err != nil {
+		fmt.Fprintln(os.Stderr, "keytether-server: core dumps stay possible:", err)
+	}
 	os.Exit(servercmd.Main(context.Background(), os.Args[1:], os.Stdout, os.Stderr, version))
 }

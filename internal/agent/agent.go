@@ -35,6 +35,7 @@ import (
 	"time"
 
 	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/harden"
 	"github.com/keytether/keytether/internal/keystore"
 	"github.com/keytether/keytether/internal/oauthclient"
 	"github.com/keytether/keytether/internal/peersock"
@@ -97,7 +98,7 @@ var errStopped = errors.New("agent: stopped on request")
 // secret is left in the memory store. Errors wrap those of peersock.Listen; a
 // regular end is nil.
 func Run(ctx context.Context, o Options) error {
-	if err := harden(); err != nil && o.Log != nil {
+	if err := harden.Process(); err != nil && o.Log != nil {
 		o.Log.Warn("this process could not be closed to others", "err", err)
 	}
 	ctx, cancel := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)

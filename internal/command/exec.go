@@ -81,6 +81,7 @@ func (a *app) exec(ctx context.Context, env string, masked, args []string) error
 		if err != nil {
 			return err
 		}
+		holdsToken()
 		token := t.AccessToken.Reveal()
 		known = append(known, secret.New(token))
 		set = append(set, env+"="+token)

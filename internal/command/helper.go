@@ -324,6 +324,7 @@ func (a *app) unbound(ctx context.Context, target, resource string) (helper.Toke
 	if err != nil {
 		return helper.Token{}, err
 	}
+	holdsToken()
 	if t.TokenType != agentwire.TypeBearer {
 		return helper.Token{}, agentwire.NewError(agentwire.Denied, "there is no token for a program that cannot prove a key", "the agent gave one that is bound to its key", "Run `keytether agent stop`, so that an agent of this version starts", nil)
 	}

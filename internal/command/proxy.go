@@ -81,6 +81,7 @@ func (a *app) proxy(ctx context.Context, f proxyFlags) error {
 	if err != nil {
 		return proxyError(err)
 	}
+	holdsToken()
 	if _, err := client.Token(ctx); err != nil { // better now than at the first request
 		return proxyError(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/harden"
 )
 
 type tokenFlags struct {
@@ -72,6 +73,7 @@ func (a *app) token(ctx context.Context, f tokenFlags, args []string) error {
 	if err != nil {
 		return connectError(err)
 	}
+	holdsToken()
 	if a.json {
 		return a.printJSON(t)
 	}
@@ -86,6 +88,7 @@ func (a *app) proof(ctx context.Context, agent *agentwire.Client, r agentwire.Au
 	if err != nil {
 		return connectError(err)
 	}
+	holdsToken()
 	if a.json {
 		return a.printJSON(struct {
 			Authorization agentwire.Secret `json:"authorization"`
@@ -98,3 +101,7 @@ func (a *app) proof(ctx context.Context, agent *agentwire.Client, r agentwire.Au
 	}
 	return a.println(lines)
 }
+
+// holdsToken closes this process once a token is in it: no core dump, and no other process of the
+// user reads its memory. Before, the agent may look who asks. Where the system cannot, it goes on.
+func holdsToken() { _ = harden.Memory() }
