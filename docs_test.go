@@ -14,8 +14,8 @@ import (
 // linkPattern finds the relative links of a Markdown document.
 var linkPattern = regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)|(?:src|srcset)="([^"#]+)"`)
 
-// goBlock is a block of Go in a Markdown document.
-var goBlock = regexp.MustCompile("(?s)\n```go\n(.*?)```")
+// codeBlock is a block of Go or Python in a Markdown document.
+var codeBlock = regexp.MustCompile("(?s)\n```(go|python)\n(.*?)```")
 
 // TestDocsLinks follows the links between our documents.
 func TestDocsLinks(t *testing.T) {
@@ -48,11 +48,11 @@ func TestDocsLinks(t *testing.T) {
 	}
 }
 
-// TestDocsGuides wants every line of Go in a guide to stand, in one piece, in an
-// example that is compiled.
+// TestDocsGuides wants every line of code in a guide to stand, in one piece, in an
+// example that is compiled, or in Python run.
 func TestDocsGuides(t *testing.T) {
 	var code string
-	for _, pattern := range []string{"examples/go/*/*.go", "login/example_test.go", "verify/example_test.go"} {
+	for _, pattern := range []string{"examples/go/*/*.go", "login/example_test.go", "verify/example_test.go", "examples/python/*/*.py"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v, %d files", pattern, err, len(files))
@@ -69,14 +69,15 @@ func TestDocsGuides(t *testing.T) {
 	if err != nil || len(guides) == 0 {
 		t.Fatalf("no guides: %v", err)
 	}
+	guides = append(guides, "python/README.md")
 	for _, guide := range guides {
 		md, err := os.ReadFile(guide)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range goBlock.FindAllStringSubmatch(string(md), -1) {
-			if !strings.Contains(code, m[1]) {
-				t.Errorf("%s shows Go that no example has:\n%s", guide, m[1])
+		for _, m := range codeBlock.FindAllStringSubmatch(string(md), -1) {
+			if !strings.Contains(code, m[2]) {
+				t.Errorf("%s shows code (%s) that no example has:\n%s", guide, m[1], m[2])
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"go/ast"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,9 +28,10 @@ const columns = 7
 
 var (
 	idPattern       = regexp.MustCompile(`^[A-Z]{2,3}-[0-9]+[a-z]?$`)
-	enforcedPattern = regexp.MustCompile(`^[\w./-]+\.go:(\w+\.)?\w+$`)
+	enforcedPattern = regexp.MustCompile(`^[\w./-]+\.(go|py):(\w+\.)?\w+$`)
 	provedPattern   = regexp.MustCompile(`^[\w./-]+:(Test|Fuzz|Example)\w+$`)
 	commentPattern  = regexp.MustCompile(`(?s)<!--.*?-->`)
+	pythonPattern   = regexp.MustCompile(`(?m)^(    )?(class|def|async def) (\w+)`)
 	markerPattern   = regexp.MustCompile(`^Invariants?:\s*(.+)$`)
 )
 
@@ -107,6 +109,7 @@ func readSource(t *testing.T) source {
 			}
 		}
 	}
+	s.addPython(t)
 	return s
 }
 
@@ -114,6 +117,33 @@ func (s source) addTest(name string, fn *ast.FuncDecl) {
 	s.tests[name] = fn
 	if ids := marks(fn.Doc); len(ids) > 0 {
 		s.marks[name] = ids
+	}
+}
+
+// addPython adds the functions and methods of the Python package. There, too, only
+// Go tests count as proofs.
+func (s source) addPython(t *testing.T) {
+	t.Helper()
+	files, err := filepath.Glob("python/src/keytether/*.py")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no Python: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		class := ""
+		for _, m := range pythonPattern.FindAllStringSubmatch(string(text), -1) {
+			switch {
+			case m[2] == "class":
+				class = m[3]
+			case m[1] == "":
+				s.funcs[file+":"+m[3]] = true
+			default:
+				s.funcs[file+":"+class+"."+m[3]] = true
+			}
+		}
 	}
 }
 
