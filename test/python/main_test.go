@@ -61,7 +61,6 @@ func build(ctx context.Context, dir string) error {
 	}
 	env := filepath.Join(dir, "venv")
 	python = filepath.Join(env, "bin", "python")
-	// --isolated: no configuration of the developer's.
 	for _, args := range [][]string{
 		{systemPython, "-m", "build", "--no-isolation", "--wheel", "--outdir", dir, source},
 		{systemPython, "-m", "venv", "--system-site-packages", env},
@@ -75,6 +74,7 @@ func build(ctx context.Context, dir string) error {
 		return fmt.Errorf("the build made %d wheels: %v", len(wheels), err)
 	}
 	wheel = wheels[0]
+	// --isolated: no configuration of the developer's decides.
 	return command(ctx, python, "-m", "pip", "--isolated", "--disable-pip-version-check", "install", "--no-index", "--no-deps", wheel)
 }
 
