@@ -44,6 +44,9 @@ func (a *agent) authorizeFor(ctx context.Context, req agentwire.AuthorizeRequest
 	if t.Type != oauthclient.TypeDPoP {
 		return out, nil
 	}
+	if c, err = a.connected(ctx, p); err != nil { // the token's own login, which may have come meanwhile
+		return nil, err
+	}
 	proof, err := c.Proof(req.Method, req.URL, t.Access.Reveal(), req.Nonce)
 	if err != nil {
 		return nil, agentwire.NewError(agentwire.Failed, "no proof could be made", err.Error(), "", err)
