@@ -124,6 +124,12 @@ func (f *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				{Whoami: whoami(kind, "work"), KeyStore: "memory", LastError: agentwire.NewError(agentwire.Unreachable, "not renewed", "no route", "", nil), Missing: fakeMissing(kind)},
 			},
 		})
+	case agentwire.PathDecoys:
+		decoys := []agentwire.Decoy{}
+		if kind == "decoy" { // of testdata/script/scan.txt
+			decoys = append(decoys, agentwire.Decoy{Issuer: "https://auth.example.test", ID: "dcy_1", Path: "/x", Fingerprint: "f93ca6407775a1940602ef0978cfc443"})
+		}
+		_ = agentwire.WriteResponse(w, agentwire.DecoysResponse{Decoys: decoys})
 	case agentwire.PathWhoami:
 		_ = agentwire.WriteResponse(w, whoami(kind, r.URL.Query().Get("profile")))
 	case agentwire.PathToken:

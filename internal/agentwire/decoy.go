@@ -14,6 +14,9 @@ type Decoy struct {
 	Issuer string `json:"issuer"`
 	ID     string `json:"id"`   // dcy_…
 	Path   string `json:"path"` // absolute
+	// Fingerprint is by what keytether scan knows it, so that it is no finding: the first half of
+	// its SHA-256, hex.
+	Fingerprint string `json:"fingerprint,omitempty"`
 }
 
 // DecoysResponse is what the agent remembers, in the order in which it was told.
@@ -23,7 +26,7 @@ type DecoysResponse struct {
 
 // Validate checks shapes only.
 func (r *Decoy) Validate() error {
-	if err := text("issuer", r.Issuer, "id", r.ID, "path", r.Path); err != nil {
+	if err := text("issuer", r.Issuer, "id", r.ID, "path", r.Path, "fingerprint", r.Fingerprint); err != nil {
 		return err
 	}
 	if r.Issuer == "" || r.Path == "" || r.ID == "" || len(r.ID) > 64 {

@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/scan"
+	"github.com/keytether/keytether/internal/secret"
 )
 
 // decoyDoc is a decoy as the server shows it (docs/api.md), and where it was written, as the agent
@@ -142,7 +144,7 @@ func (a *app) plant(ctx context.Context, path, kind string, how planting) error 
 	if d.Path, err = filepath.Abs(path); err != nil {
 		d.Path = path
 	}
-	if err := agent.NoteDecoy(ctx, agentwire.Decoy{Issuer: api.who.Issuer, ID: d.ID, Path: d.Path}); err != nil {
+	if err := agent.NoteDecoy(ctx, agentwire.Decoy{Issuer: api.who.Issuer, ID: d.ID, Path: d.Path, Fingerprint: scan.Fingerprint(secret.New(d.Decoy))}); err != nil {
 		_, _ = fmt.Fprintln(a.Stderr, "keytether: where it is will not be listed: "+clean(connectError(err).Error()))
 	}
 	if a.json {

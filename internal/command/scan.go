@@ -32,7 +32,8 @@ func (a *app) scanCmd() *cobra.Command {
 		Short: "Find credentials that lie about: histories, logs, temporary files, a git history",
 		Long: `Looks for what a login must not leave: secrets minted by Keytether (by their checksum, so that
 look-alikes are none), tokens of the issuers that you know, and codes in the callback URLs of
-logins on this machine. It says where they are and shows none.
+logins on this machine. It says where they are and shows none. Decoys that were planted since the
+agent started are left out.
 
 Without PATH it looks where they lie on a person's machine: histories of shells and interpreters,
 dotfiles, logs, and temporary files of yours. A PATH is a file, a folder, a git repository (with
@@ -67,7 +68,7 @@ func (a *app) scan(ctx context.Context, f scanFlags, paths []string) error {
 	if err != nil {
 		return err
 	}
-	s := scan.New(scan.Rules{Issuers: issuers})
+	s := scan.New(scan.Rules{Issuers: issuers, Ignore: a.decoysHere(ctx)})
 	done := a.scanProgress(s)
 	err = a.scanAll(ctx, s, f, paths)
 	done()
@@ -87,6 +88,26 @@ func (a *app) scan(ctx context.Context, f scanFlags, paths []string) error {
 		return exitError(exitFailed)
 	}
 	return nil
+}
+
+// decoysHere are the fingerprints of the decoys that were planted on this machine, as far as the
+// agent remembers: what is there to be found is no finding, and burning it would set it off.
+func (a *app) decoysHere(ctx context.Context) map[string]struct{} {
+	known := map[string]struct{}{}
+	agent, err := a.agent(ctx)
+	if err != nil {
+		return known
+	}
+	list, err := agent.Decoys(ctx)
+	if err != nil {
+		return known
+	}
+	for _, d := range list.Decoys {
+		if d.Fingerprint != "" {
+			known[d.Fingerprint] = struct{}{}
+		}
+	}
+	return known
 }
 
 // check refuses flags that mean nothing together.

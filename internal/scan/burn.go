@@ -117,13 +117,7 @@ func (b *Burner) find(ctx context.Context, issuer string) endpoints {
 		if err != nil {
 			return endpoints{err: fmt.Errorf("%w: its metadata is not that of %s", ErrNoBurn, issuer)}
 		}
-		var ours struct {
-			Burn string `json:"keytether_burn_endpoint"`
-		}
-		if json.Unmarshal(res.Body, &ours) != nil || oauth.Origin(ours.Burn) != oauth.Origin(issuer) {
-			ours.Burn = ""
-		}
-		return endpoints{burn: ours.Burn, revoke: m.RevocationEndpoint}
+		return endpoints{burn: m.BurnEndpoint, revoke: m.RevocationEndpoint}
 	}
 	return endpoints{err: fmt.Errorf("%w: %s has no metadata", ErrNoBurn, issuer)}
 }
