@@ -40,7 +40,7 @@ type profile struct {
 	who     agentwire.Whoami
 	tokens  map[want]oauthclient.Tokens // the zero want's is the whole grant's
 	flights map[want]*flight            // renewals under way
-	notYet  time.Time                     // no renewal behind a caller's back before
+	notYet  time.Time                   // no renewal behind a caller's back before
 	renewed time.Time
 	notices []agentwire.Notice
 
