@@ -124,6 +124,9 @@ func run(ctx context.Context, o options) (err error) {
 		{"device logins: token requests", func() ([]Row, error) { return tokenRequests(ctx, bin) }},
 		{"revocations: to the resource server", func() ([]Row, error) { return revokeToHeard(ctx, st, o.logins) }},
 		{"keytether token, cached", func() ([]Row, error) { return tokenCommand(ctx, st, bin) }},
+		{"exec's mask", maskRow},
+		{"scan of logs", func() ([]Row, error) { return scanRow(ctx, bin) }},
+		{"python: per request", func() ([]Row, error) { return pythonRow(ctx) }},
 	} {
 		if !strings.Contains(m.what, o.only) {
 			continue
