@@ -79,7 +79,8 @@ var table = []rule{
 	{"internal/helper", "secret", "", "protocols of other programs are formats; whose token it is is decided elsewhere"},
 	{"internal/localproxy", "secret", "", "it passes requests on; what adds the credentials is handed to it"},
 	{"internal/scan", "redact secret oauth outbound", "", "it reads what lies about and speaks to issuers; it holds no login"},
-	{"internal/command", "login agentwire agentstart redact audit event secret scan outbound localproxy peersock helper harden", "github.com/spf13 github.com/goccy/go-yaml github.com/cli/browser github.com/creack/pty rsc.io/qr golang.org/x/sys golang.org/x/term golang.org/x/mod/sumdb/note", "the command shows and asks; it never sees a key or a refresh token"},
+	{"internal/doctor", "outbound oauth peersock", "", "it looks and judges; what needs a key or the agent is asked for it"},
+	{"internal/command", "login agentwire agentstart redact audit event secret scan doctor outbound localproxy peersock helper harden", "github.com/spf13 github.com/goccy/go-yaml github.com/cli/browser github.com/creack/pty rsc.io/qr golang.org/x/sys golang.org/x/term golang.org/x/mod/sumdb/note", "the command shows and asks; it never sees a key or a refresh token"},
 
 	{"login", "agentwire agentstart peersock", "", "public, linked into other people's tools: small, and without OAuth"},
 	{"verify", "token dpop jws oauth feed secret outbound", "", "public, linked into other people's servers: checks, and keeps no state of ours"},

@@ -21,7 +21,7 @@ func run() int {
 	return command.Main(context.Background(), command.Program{
 		Version: version, Args: command.Args(os.Args), Environ: os.Environ(),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		RunAgent: runAgent,
+		RunAgent: runAgent, ProbeStores: probeStores,
 	})
 }
 

@@ -1,13 +1,19 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"io"
 	"os"
 	"runtime"
+	"sync"
 
 	"github.com/keytether/keytether/internal/agent"
+	"github.com/keytether/keytether/internal/agentstart"
 	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/command"
 	"github.com/keytether/keytether/internal/keystore"
 	"github.com/keytether/keytether/internal/keystore/stores"
 )
@@ -35,6 +41,40 @@ func kinds(getenv func(string) string, folder string) (list []keystore.Kind, pas
 		}
 	}
 	return list, passed
+}
+
+// probeStores opens each store that a login would try, as the agent does, all at once.
+func probeStores(ctx context.Context, getenv func(string) string, choose string) []command.StoreReport {
+	list, passed := kinds(getenv, agentstart.StateDir(getenv))
+	reports := make([]command.StoreReport, len(list))
+	var all sync.WaitGroup
+	for i, k := range list {
+		r := &reports[i]
+		r.Name, r.Life, r.Passed = k.Name, k.Life.String(), passed[k.Name]
+		if choose != "" && choose != stores.AutoName {
+			if r.Chosen, r.Passed = k.Name == choose, ""; !r.Chosen {
+				r.Passed = "the config names " + choose
+			}
+		}
+		if r.Passed != "" {
+			continue
+		}
+		all.Go(func() {
+			s, err := k.Open(ctx)
+			if err == nil {
+				if c, ok := s.(io.Closer); ok {
+					_ = c.Close()
+				}
+				return
+			}
+			r.Why = err.Error()
+			if p, ok := errors.AsType[*keystore.Problem](keystore.AsProblem(k.Name, err)); ok {
+				r.Why, r.Mend = p.Why, p.Mend
+			}
+		})
+	}
+	all.Wait()
+	return reports
 }
 
 // service is what this installation files its items under: one keychain or keyring may serve

@@ -36,6 +36,9 @@ type Program struct {
 
 	// RunAgent runs the agent until ctx ends or it is told to stop.
 	RunAgent func(ctx context.Context, o AgentOptions) error
+	// ProbeStores opens the credential stores that a login would try, in their order, by the
+	// environment that getenv shows. choose is the one that the config names, if it names one.
+	ProbeStores func(ctx context.Context, getenv func(string) string, choose string) []StoreReport
 	// OpenURL opens a URL in the desktop's own browser. A BROWSER of the environment goes before it.
 	OpenURL func(url string) error
 }
@@ -140,6 +143,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		{"decoy", a.decoyCmd},
 		{"audit", a.auditCmd},
 		{"scan", a.scanCmd},
+		{"doctor", a.doctorCmd},
 		{"version", a.versionCmd},
 		{"completion", a.completionCmd},
 	}

@@ -140,6 +140,9 @@ func explain(ctx context.Context, u, via *url.URL, err error) error {
 		said.Why, atProxy = "the proxy"+named(via)+" says: "+printable(op.Err.Error()), true
 		said.Do = "Check the user name and password in HTTPS_PROXY, or ask who runs the proxy"
 	}
+	if atProxy && (said.kind == ErrRefused || said.kind == ErrDNS) {
+		said.Do = "Check HTTPS_PROXY, or ask who runs the proxy"
+	}
 	said.proxy = atProxy
 	return said
 }

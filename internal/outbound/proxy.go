@@ -24,6 +24,20 @@ type exception struct {
 	port   string // empty: any
 }
 
+// Via says by which proxy a client with these variables reaches u: "scheme://host:port", without
+// user name and password; empty if directly. signsIn: it has a user name to give to the proxy.
+func Via(env map[string]string, u *url.URL) (proxy string, signsIn bool, err error) {
+	p, err := newProxies(env)
+	if err != nil {
+		return "", false, err
+	}
+	via := p.choose(u)
+	if via == nil {
+		return "", false, nil
+	}
+	return origin(via), via.User != nil, nil
+}
+
 func newProxies(env map[string]string) (*proxies, error) {
 	first := func(names ...string) string {
 		for _, n := range names {
