@@ -149,22 +149,24 @@ func (s *Server) ViewDevice(ctx context.Context, handle string, b Browser) (Devi
 }
 
 // typedDevice finds a device authorization that this browser has typed the code
-// of and that waits for its decision.
+// of and that waits for its decision. Whoever guesses a code can make its handle:
+// where the browser's cookie does not fit, the answer is one and the same, whether
+// or not there is such a login, or this would be a way round the limits on guesses.
 func (s *Server) typedDevice(ctx context.Context, handle string, b Browser) (store.Versioned[grant.Device], error) {
 	hash, ok := readHash(handle)
 	if !ok {
-		return store.Versioned[grant.Device]{}, oauth.Fail(oauth.UserCodeWrong)
-	}
-	d, err := s.deviceByUserCode(ctx, hash)
-	if err != nil {
-		return d, err
+		return store.Versioned[grant.Device]{}, oauth.Fail(oauth.OtherBrowser)
 	}
 	sess, err := s.session(ctx, b)
 	if err != nil {
-		return d, err
+		return store.Versioned[grant.Device]{}, err
+	}
+	d, err := s.store.DeviceByUserCode(ctx, s.tenant, hash)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return d, problem(err)
 	}
 	switch {
-	case b.Binding.IsZero() || d.Value.Session != sess.Value.ID || d.Value.Binding != grant.Hash(b.Binding.Hash()):
+	case err != nil || b.Binding.IsZero() || d.Value.Session != sess.Value.ID || d.Value.Binding != grant.Hash(b.Binding.Hash()):
 		return d, oauth.Fail(oauth.OtherBrowser)
 	case d.Value.Status != grant.Pending:
 		return d, oauth.Fail(oauth.RequestDecided)

@@ -63,8 +63,10 @@ func newPolls(before int, now time.Time) *polls {
 
 func (p *polls) shard(h grant.Hash) *pollShard { return &p.shards[h[0]%pollShards] }
 
-// begin takes the newest state of a device authorization, and wakes who waits
-// for it when it is decided.
+// begin takes a state of a device authorization that was read or committed, and
+// wakes who waits for it when it is decided. Two may come the wrong way round: what
+// was decided, bound or prolonged stays so, or a tool would poll for ever for an
+// answer that the store has.
 func (p *polls) begin(d grant.Device) polled {
 	client := p.clients.number(d.Client)
 	sh := p.shard(d.CodeHash)
@@ -73,11 +75,14 @@ func (p *polls) begin(d grant.Device) polled {
 	k, ok := sh.byCode[keyOf(d.CodeHash)]
 	if !ok {
 		k.setPace(grant.Pace{Interval: d.Interval})
+		k.pending = true
 	} else if k.pending {
 		p.live.Add(-1)
 	}
-	k.client, k.deadline, k.pending = client, d.Deadline().UnixNano(), d.Status == grant.Pending
-	k.bind(d.Thumbprint)
+	k.client, k.deadline, k.pending = client, max(k.deadline, d.Deadline().UnixNano()), k.pending && d.Status == grant.Pending
+	if d.Thumbprint != "" {
+		k.bind(d.Thumbprint)
+	}
 	sh.byCode[keyOf(d.CodeHash)] = k
 	sh.most = max(sh.most, len(sh.byCode))
 	if k.pending {

@@ -199,3 +199,40 @@ func TestPollsAfterAWait(t *testing.T) {
 		}
 	})
 }
+
+// TestPollsNewsComeLate: who read or committed a state may come to tell of it after
+// who committed the next one. What is decided stays decided, whoever waits is woken,
+// and a key stays bound.
+//
+// Invariant: DF-10f
+func TestPollsNewsComeLate(t *testing.T) {
+	for _, decided := range []grant.Status{grant.Approved, grant.Denied, grant.Redeemed, grant.Expired} {
+		p := newPolls(0, start)
+		d := pendingDevice(1, start)
+		p.begin(d)
+		typed, over := d, d
+		typed.TypedAt, over.TypedAt = start, start
+		over.Status = decided
+		p.begin(over)
+		p.begin(typed)
+		if k, _ := p.known(d.CodeHash); k.pending {
+			t.Errorf("%s, and pending again", decided)
+		}
+		if _, over := p.register(d.CodeHash); !over {
+			t.Errorf("%s, and somebody waits for it", decided)
+		}
+		if n := p.outstanding(start); n != 0 {
+			t.Errorf("%s: %d outstanding", decided, n)
+		}
+	}
+	p := newPolls(0, start)
+	bound := pendingDevice(1, start)
+	unbound := bound
+	unbound.Thumbprint, bound.TypedAt = "", start
+	p.begin(unbound)
+	p.begin(bound)
+	k := p.begin(unbound)
+	if !k.bound || !k.ends().Equal(start.Add(grant.DeviceCodeLife)) || p.outstanding(start) != 1 {
+		t.Errorf("bound %t, until %s, %d outstanding", k.bound, k.ends(), p.outstanding(start))
+	}
+}

@@ -2,6 +2,7 @@ package edge_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -310,4 +311,44 @@ func TestDeviceCodeOver(t *testing.T) {
 	if got := decided.poll(t); got != "" {
 		t.Error(got)
 	}
+}
+
+// TestDeviceHandle: the handle that the pages name a login by is made of the user
+// code, and nobody's guess at it is answered: a login that there is looks like one
+// that there is not, in whatever state, to every browser but the one that typed its
+// code. Such questions are not counted as guesses.
+//
+// Invariant: DF-12c
+func TestDeviceHandle(t *testing.T) {
+	s := edgetest.NewServer(t, edgetest.Options{})
+	untyped, typed, denied := startDevice(t, s, edgetest.Bound), startDevice(t, s, edgetest.Bound), startDevice(t, s, edgetest.Bound)
+	b := s.NewBrowser()
+	b.Open(typed.VerificationURI)
+	b.Press("Continue", "user_code", typed.UserCode)
+	denied.decide(t, s.NewBrowser(), denied.UserCode, "Deny")
+	n := s.Size()
+	codes := []string{wrongCode(1), untyped.UserCode, typed.UserCode, denied.UserCode}
+	for _, bound := range []bool{false, true} {
+		first := ""
+		for _, code := range codes {
+			hash := secret.UserCodeHash(code)
+			handle := base64.RawURLEncoding.EncodeToString(hash[:])
+			guesser := s.NewBrowser()
+			guesser.Open(s.Issuer + "/device")
+			if bound { // a cookie of the right name and form can be made up
+				cookie := guesser.Cookies()[0]
+				name := strings.TrimSuffix(cookie.Name, "session") + "r-" + authserver.DeviceBindingName(handle)
+				guesser.SetCookie(name, s.Auth.NewSessionSecret().Reveal())
+			}
+			guesser.Open(s.Issuer + "/device?device=" + handle)
+			got := fmt.Sprint(guesser.Page.Status, guesser.Page.Body)
+			if first == "" {
+				first = got
+			}
+			if got != first || guesser.Page.Status != http.StatusBadRequest {
+				t.Errorf("cookie %t, %s: %s, where a code that nobody has gives %s", bound, code, got, first)
+			}
+		}
+	}
+	s.Expect(n)
 }
