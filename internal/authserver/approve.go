@@ -46,7 +46,7 @@ func (s *Server) ViewDeviceBy(ctx context.Context, who Caller, typed, address st
 		return Approvable{}, err
 	}
 	return guess(s, guesser{account: who.Account.ID}, typed, func(hash grant.Hash) (Approvable, error) {
-		d, err := s.deviceByUserCode(ctx, hash)
+		d, err := s.deviceFor(ctx, hash, who.Account.ID)
 		if err != nil {
 			return Approvable{}, err
 		}
@@ -77,7 +77,7 @@ func (s *Server) DecideDeviceBy(ctx context.Context, who Caller, in SignedDecisi
 	type none struct{}
 	_, err = guess(s, guesser{account: who.Account.ID}, in.UserCode, func(hash grant.Hash) (none, error) {
 		return retry(func() (none, error) {
-			d, err := s.deviceByUserCode(ctx, hash)
+			d, err := s.deviceFor(ctx, hash, who.Account.ID)
 			if err != nil {
 				return none{}, err
 			}
@@ -88,6 +88,27 @@ func (s *Server) DecideDeviceBy(ctx context.Context, who Caller, in SignedDecisi
 		})
 	})
 	return err
+}
+
+// deviceFor finds a device authorization for an installation of an account's. One
+// whose code was typed in a browser where somebody else is signed in is not for
+// them: whoever sees a code over a shoulder cannot have the tool work in their
+// account (RFC 8628 §5.1).
+func (s *Server) deviceFor(ctx context.Context, hash grant.Hash, account string) (store.Versioned[grant.Device], error) {
+	d, err := s.deviceByUserCode(ctx, hash)
+	if err != nil || d.Value.Session == "" {
+		return d, err
+	}
+	sess, err := s.store.Session(ctx, s.tenant, d.Value.Session)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return d, nil
+	case err != nil:
+		return d, problem(err)
+	case sess.Value.Account != "" && sess.Value.Account != account && !sess.Value.Ended:
+		return d, oauth.Fail(oauth.UserCodeWrong)
+	}
+	return d, nil
 }
 
 func (s *Server) decideBy(ctx context.Context, d store.Versioned[grant.Device], in SignedDecision, who Caller, installation string) error {

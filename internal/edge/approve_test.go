@@ -11,6 +11,7 @@ import (
 	"github.com/keytether/keytether/internal/event"
 	"github.com/keytether/keytether/internal/grant"
 	"github.com/keytether/keytether/internal/jws"
+	"github.com/keytether/keytether/internal/oauth"
 	"github.com/keytether/keytether/internal/policy"
 )
 
@@ -243,6 +244,46 @@ func TestApproveGuesses(t *testing.T) {
 		}
 		if doc, got := view(t, mine, code); got != status || doc["keytether_code"] != want {
 			t.Errorf("try %d: %d %v", i, got, doc)
+		}
+	}
+}
+
+// TestApproveOfTyped: once a person who is signed in has typed a code, no
+// installation of another account can see, allow or deny that login; one of their
+// own can.
+//
+// Invariant: DF-13f
+func TestApproveOfTyped(t *testing.T) {
+	s := edgetest.NewServer(t, behindProxy)
+	mine := trusted(t, s)
+	other := s.NewTool(edgetest.Handshake)
+	other.Resource, other.Scope = s.Issuer+"/api/v1", "account"
+	other.Push()
+	other.Browser.Open(other.AuthorizeURL())
+	other.Browser.SignIn(edgetest.Other, edgetest.Password)
+	other.Allow()
+	other.Take(other.Post(oauth.PathToken, other.RedeemParams()))
+	for _, decision := range []string{"allow", "deny"} {
+		d := startDevice(t, s, edgetest.Bound)
+		doc, _ := view(t, other, d.UserCode) // before it is typed it is anybody's who has it
+		id := doc["device_id"].(string)
+		d.typedFrom(t, "127.0.0.1")
+		n := s.Size()
+		if doc, status := view(t, other, d.UserCode); status != http.StatusBadRequest || doc["keytether_code"] != "user_code_wrong" {
+			t.Errorf("another account sees it: %d %v", status, doc)
+		}
+		decide := func(tool *edgetest.Tool) string {
+			return tool.Send("/api/v1/device/decide", map[string]string{
+				"user_code": d.UserCode, "decision": decision,
+				"approval": approval(t, s, tool.Key, approvalType, nil, id, d.UserCode, decision),
+			}).Body
+		}
+		if got := decide(other); !strings.Contains(got, "user_code_wrong") {
+			t.Errorf("%s by another account: %s", decision, got)
+		}
+		s.Expect(n)
+		if got := decide(mine); !strings.Contains(got, `"decision":"`+decision) {
+			t.Errorf("%s by the person's own: %s", decision, got)
 		}
 	}
 }

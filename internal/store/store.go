@@ -164,6 +164,8 @@ type People interface {
 	Accounts(ctx context.Context, tenant string) ([]Versioned[Account], error)
 	// SessionByHash finds a browser session by the hash of its cookie.
 	SessionByHash(ctx context.Context, tenant string, h grant.Hash) (Versioned[Session], error)
+	// Session finds a browser session by its id.
+	Session(ctx context.Context, tenant, id string) (Versioned[Session], error)
 	// PruneSessions drops sessions that ended or ran out before t.
 	PruneSessions(ctx context.Context, tenant string, t time.Time) (int, error)
 }

@@ -301,6 +301,12 @@ func (s *Store) SessionByHash(ctx context.Context, tenant string, h grant.Hash) 
 		func(v *store.Session, id string) { v.ID = id })
 }
 
+// Session implements store.People.
+func (s *Store) Session(ctx context.Context, tenant, id string) (store.Versioned[store.Session], error) {
+	return one(ctx, s, "SELECT id, version, state FROM sessions WHERE tenant = ?1 AND id = ?2", byText(tenant, id), sessionFields,
+		func(v *store.Session, id string) { v.ID = id })
+}
+
 // Entries implements store.Registry, in the order of kind and id.
 func (s *Store) Entries(ctx context.Context, tenant string) ([]store.Versioned[store.Entry], error) {
 	return all(ctx, s, "SELECT kind || ' ' || id, version, state FROM entries WHERE tenant = ?1 ORDER BY kind, id", byText(tenant), entryFields,

@@ -42,6 +42,8 @@ func testNotFound(t *testing.T, s store.Store) {
 	wantErr(t, "AccountByEmail of nothing", err, store.ErrNotFound)
 	_, err = s.SessionByHash(ctx, tenant, hash(1))
 	wantErr(t, "SessionByHash", err, store.ErrNotFound)
+	_, err = s.Session(ctx, tenant, "ses_none")
+	wantErr(t, "Session", err, store.ErrNotFound)
 	_, err = s.Checkpoint(ctx, tenant)
 	wantErr(t, "Checkpoint", err, store.ErrNotFound)
 	_, err = s.Hashes(ctx, tenant, []int64{0})

@@ -322,6 +322,8 @@ func testTenantsAreSeparate(t *testing.T, s store.Store) {
 		check("AccountByEmail", va.Value.PasswordHash, err)
 		vs, err := s.SessionByHash(ctx, tn, se.Hash)
 		check("SessionByHash", vs.Value.ACR, err)
+		vs, err = s.Session(ctx, tn, se.ID)
+		check("Session", vs.Value.ACR, err)
 		vi, err := s.Installation(ctx, tn, in.ID)
 		check("Installation", vi.Value.Facts.Host, err)
 		vi, err = s.InstallationByKey(ctx, tn, in.Subject, in.Thumbprint)
