@@ -91,10 +91,11 @@ func (c *Client) Login(ctx context.Context, opt LoginOptions, on func(Event)) (A
 	}
 	var who agentwire.Whoami
 	opened := false
+	folder, _ := os.Getwd() // without one, a relative path says nothing
 	err := c.agent.Login(ctx, agentwire.LoginRequest{
 		Profile: c.opt.Profile, Issuer: opt.Issuer, ClientID: opt.ClientID, Scope: c.opt.Scope, Resource: c.opt.Resource,
 		Flow: opt.Flow, NoBrowser: opt.Opener == nil, CallbackPort: opt.CallbackPort, LoginHint: opt.LoginHint,
-		Env: agentwire.CallerEnv(os.Environ()), Facts: facts(),
+		Env: agentwire.CallerEnv(os.Environ()).In(folder), Facts: facts(),
 	}, func(e agentwire.Event) error {
 		switch e.Event {
 		case agentwire.EventBrowser:

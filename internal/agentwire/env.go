@@ -2,6 +2,7 @@ package agentwire
 
 import (
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -51,4 +52,13 @@ func CallerEnv(environ []string) Env {
 		}
 	}
 	return out
+}
+
+// In makes SSL_CERT_FILE absolute where it is relative to dir, the caller's folder: the agent runs
+// in another.
+func (e Env) In(dir string) Env {
+	if file := e["SSL_CERT_FILE"]; file != "" && dir != "" && !filepath.IsAbs(file) {
+		e["SSL_CERT_FILE"] = filepath.Join(dir, file)
+	}
+	return e
 }

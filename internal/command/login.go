@@ -101,11 +101,12 @@ func (a *app) loginWith(ctx context.Context, f loginFlags, v *view) error {
 	if err != nil {
 		return err
 	}
+	folder, _ := os.Getwd() // without one, a relative path says nothing
 	r := agentwire.LoginRequest{
 		Profile: w.Profile, Issuer: w.Issuer, ClientID: w.Client, Scope: w.Scope, Resource: w.Resource,
 		RegisteredClient: w.Registered, RegistrationToken: token,
 		Store: c.Store, Flow: f.flow, NoBrowser: reason != "", CallbackPort: f.callbackPort, LoginHint: f.account,
-		Env: agentwire.CallerEnv(a.Environ), Facts: facts(),
+		Env: agentwire.CallerEnv(a.Environ).In(folder), Facts: facts(),
 	}
 	if err := r.Validate(); err != nil {
 		return err

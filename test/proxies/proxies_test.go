@@ -5,6 +5,7 @@ package proxies
 import (
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -34,6 +35,8 @@ func TestProxies(t *testing.T) {
 		{"no proxy", nil, nil},
 		{"http", []string{"HTTPS_PROXY=http://" + w.squid.Open}, nil},
 		{"host and port alone", []string{"https_proxy=" + w.squid.Open}, nil},
+		{"both spellings", []string{"HTTPS_PROXY=" + w.squid.Open, "https_proxy=" + dead}, nil},
+		{"ALL_PROXY alone", []string{"ALL_PROXY=http://" + dead}, nil},
 		{"https", []string{"HTTPS_PROXY=https://" + w.squid.TLS}, nil},
 		{"the right password", []string{"HTTPS_PROXY=" + withUser("http", realproxy.User, realproxy.Password, w.squid.Auth)}, nil},
 		{
@@ -118,6 +121,17 @@ func TestInspected(t *testing.T) {
 	says(t, "the failure", said, "mitmproxy", "the proxy "+w.mitm.Addr+" may look into TLS", "name its file in SSL_CERT_FILE")
 	if reached, _, said := w.machine(t).reach(t, via, "SSL_CERT_FILE="+w.mitm.CA); !reached {
 		t.Errorf("with the proxy's authority: %s", said)
+	}
+	m := w.machine(t)
+	pem, err := os.ReadFile(w.mitm.CA)
+	do(t, err)
+	do(t, os.WriteFile(filepath.Join(m.home.Dir, "ca.pem"), pem, 0o600))
+	if reached, _, said := m.reach(t, via, "SSL_CERT_FILE=ca.pem"); !reached {
+		t.Errorf("with a file in the caller's folder: %s", said)
+	}
+	_, code, said = w.machine(t).reach(t, "HTTPS_PROXY=ftp://me:s3cret@proxy.test")
+	if code != 2 || strings.Contains(said, "s3cret") {
+		t.Errorf("no proxy's URL: exit code %d\n%s", code, said)
 	}
 	_, code, said = w.machine(t).reach(t, via, "SSL_CERT_FILE="+os.DevNull)
 	if code != 2 {
