@@ -118,9 +118,10 @@ func New(t testing.TB, c Config) *Server {
 		devices: map[string]*device{}, decided: make(chan struct{}),
 		requests: map[string]*request{}, grants: map[string]*grant{}, secrets: map[string]string{},
 	}
-	s.srv = httptest.NewServer(http.HandlerFunc(s.route))
+	s.srv = httptest.NewUnstartedServer(http.HandlerFunc(s.route))
+	s.Issuer = "http://" + s.srv.Listener.Addr().String() + c.Path // before anybody can ask
+	s.srv.Start()
 	t.Cleanup(s.srv.Close)
-	s.Issuer = s.srv.URL + c.Path
 	return s
 }
 
