@@ -228,13 +228,25 @@ func (s *Server) answerAgain(t grant.AccessToken, g grant.Grant, d grant.Device,
 	return out, nil
 }
 
-// hammered ends a login whose tool polls on in spite of every slow_down.
+// hammered ends a login whose tool polls on in spite of every slow_down. What a
+// person has allowed meanwhile is not taken away: the tool is told to slow down, as
+// before, and gets it once it does.
 func (s *Server) hammered(ctx context.Context, hash grant.Hash, client *Client, proof dpop.Proof) error {
 	err := s.abandon(ctx, hash, grant.Abandon{Client: client.ID, Thumbprint: proof.Thumbprint, Reason: event.ReasonHammering})
-	if err != nil && !errors.Is(err, oauth.Fail(oauth.RequestDecided)) {
+	if err == nil {
+		return oauth.Fail(oauth.DeviceHammered)
+	}
+	if !errors.Is(err, oauth.Fail(oauth.RequestDecided)) {
 		return err
 	}
-	return oauth.Fail(oauth.DeviceHammered)
+	d, err := s.store.DeviceByCode(ctx, s.tenant, hash)
+	switch {
+	case err != nil:
+		return deviceProblem(err)
+	case d.Value.Status == grant.Denied:
+		return oauth.Fail(oauth.DeviceDenied)
+	}
+	return oauth.Fail(oauth.DeviceSlowDown)
 }
 
 // CancelDevice ends a login that was stopped at the tool: RFC 7009's endpoint,

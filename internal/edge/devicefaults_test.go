@@ -193,6 +193,46 @@ func TestDeviceHammering(t *testing.T) {
 	}
 }
 
+// TestDeviceHammeringAfterAllow: a tool that hammers on after the person's Allow is
+// told to slow down, not that it was denied, for it was not; it gets the token once it
+// does as it is told.
+//
+// Invariant: DF-10b
+func TestDeviceHammeringAfterAllow(t *testing.T) {
+	s := edgetest.NewServer(t, edgetest.Options{})
+	d := startDevice(t, s, edgetest.Bound)
+	if got := d.poll(t); got != "authorization_pending" {
+		t.Fatal(got)
+	}
+	d.decide(t, s.NewBrowser(), d.UserCode, "Allow")
+	n := s.Size()
+	for i := range grant.MaxRefusedPolls + 4 {
+		if got := d.poll(t); got != "slow_down" {
+			t.Fatalf("poll %d: %s", i, got)
+		}
+	}
+	s.Expect(n)
+	s.Clock.Advance(grant.PollInterval + grant.SlowDownStep)
+	if got := d.poll(t); got != "" {
+		t.Errorf("at its pace: %s", got)
+	}
+	for range grant.MaxRefusedPolls + 4 { // the answer was lost
+		if got := d.poll(t); got != "slow_down" {
+			t.Fatalf("again, too soon: %s", got)
+		}
+	}
+
+	d = startDevice(t, s, edgetest.Bound)
+	d.poll(t)
+	d.decide(t, s.NewBrowser(), d.UserCode, "Deny")
+	for range grant.MaxRefusedPolls {
+		d.poll(t)
+	}
+	if got := d.poll(t); got != "access_denied" {
+		t.Errorf("after Deny: %s", got)
+	}
+}
+
 // TestDeviceEnds polls at every end that a login can come to, twice: the error is
 // the RFC's, and the end is recorded once.
 //

@@ -25,8 +25,10 @@ const (
 // second of jitter is forgiven. A refused poll does not move the clock, so that
 // a steady client that is a little too fast is not locked out; the interval is
 // raised at most once between two accepted polls, by 5 s, up to MaxPollInterval.
+// Where our own clock was set back nobody can tell, and the poll is accepted; two
+// at once may be judged the wrong way round, and that is no sign of it.
 func (p Pace) Poll(now time.Time) (Pace, PollAnswer) {
-	if p.Last.IsZero() || now.Sub(p.Last) >= p.Interval-PollJitter {
+	if p.Last.IsZero() || p.Last.Sub(now) > PollJitter || now.Sub(p.Last) >= p.Interval-PollJitter {
 		p.Last, p.Raised, p.Refused = now, false, 0
 		return p, PollAccepted
 	}

@@ -55,3 +55,25 @@ func TestPace(t *testing.T) {
 		}
 	})
 }
+
+// TestPaceClockSetBack: a server whose clock is set back refuses no steady tool.
+//
+// Invariant: DF-10a
+func TestPaceClockSetBack(t *testing.T) {
+	p, now := Pace{Interval: PollInterval}, time.Unix(1_700_000_000, 0)
+	p, _ = p.Poll(now)
+	if _, a := p.Poll(now.Add(-time.Millisecond)); a == PollAccepted {
+		t.Error("two polls at once are both accepted")
+	}
+	now = now.Add(-time.Hour)
+	for range 3 {
+		var a PollAnswer
+		if p, a = p.Poll(now); a != PollAccepted {
+			t.Fatalf("%v at %s", a, now)
+		}
+		now = now.Add(PollInterval)
+	}
+	if _, a := p.Poll(now.Add(-time.Second - PollJitter)); a == PollAccepted {
+		t.Error("then the pace is kept no more")
+	}
+}

@@ -51,8 +51,8 @@ func (p polling) after(a polled) polling {
 	switch a.kind {
 	case pollPending:
 		p.lost = 0
-		if p.wait > 0 && a.received.Sub(a.sent) >= p.interval {
-			pause = 0 // it was kept back for as long: that was the pause
+		if p.wait > 0 && a.received.Sub(a.sent) >= min(p.interval, p.wait) {
+			pause = 0 // it was kept back for as long, or as long as was asked: that was the pause
 		}
 	case pollSlowDown:
 		p.lost = 0

@@ -47,7 +47,18 @@ func TestPollingAfter(t *testing.T) {
 			t.Errorf("%s: next after %v, interval %v", name, got, next.interval)
 		}
 	}
-	p := newPolling(90*s, 0, pollStart, pollStart.Add(time.Hour))
+	// A server with many waiting tools offers a long interval. Who waits in one
+	// request hears at once all the same.
+	p := newPolling(300*s, 25*s, pollStart, pollStart.Add(time.Hour))
+	p = p.after(polled{sent: pollStart, received: pollStart.Add(25 * s)})
+	if got := p.next.Sub(pollStart); got != 25*s {
+		t.Errorf("kept back as long as was asked: the next poll after %v", got)
+	}
+	p = p.after(polled{sent: pollStart.Add(25 * s), received: pollStart.Add(26 * s)})
+	if got := p.next.Sub(pollStart); got != 326*s {
+		t.Errorf("sent away: the next poll after %v", got)
+	}
+	p = newPolling(90*s, 0, pollStart, pollStart.Add(time.Hour))
 	if p = p.after(polled{kind: pollLost, received: pollStart}); p.next.Sub(pollStart) < 90*s {
 		t.Errorf("a lost answer makes a long interval shorter: %v", p.next.Sub(pollStart))
 	}
@@ -94,8 +105,11 @@ func TestPollingKeepsItsPace(t *testing.T) {
 				least += 5 * time.Second
 			}
 			p = p.after(a)
-			gap := p.next.Sub(a.sent) // at least an interval apart, whatever happened
-			if p.interval != least || gap < least || p.next.Sub(a.received) < a.retryAfter {
+			gap, apart := p.next.Sub(a.sent), least // at least an interval apart, whatever happened
+			if wait > 0 && a.kind == pollPending && a.received.Sub(a.sent) >= wait {
+				apart = min(least, wait) // kept back as long as was asked
+			}
+			if p.interval != least || gap < apart || p.next.Sub(a.received) < a.retryAfter {
 				t.Fatalf("interval %v want %v, polls %v apart", p.interval, least, gap)
 			}
 			if wait == 0 && p.next.Sub(a.received) < least {
