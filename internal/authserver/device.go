@@ -36,11 +36,15 @@ func (s *Server) StartDevice(ctx context.Context, c Call) (oauth.DeviceResponse,
 		return none, err
 	}
 	now := s.Now()
+	waiting := s.polls.outstanding(now)
+	if waiting >= maxDevices {
+		return none, oauth.Fail(oauth.Unavailable)
+	}
 	d := grant.Device{
 		Tenant: s.tenant, ID: id.New(id.Device, now, s.draw10()), Status: grant.Pending,
 		Client: client.ID, Scope: scopes, Resource: resource, Thumbprint: p.Thumbprint,
 		Refresh: client.has(oauth.GrantRefreshToken), Lifetimes: client.Lifetimes,
-		Interval: grant.OfferInterval(s.polls.outstanding(now)), Facts: reportedFacts(c),
+		Interval: grant.OfferInterval(waiting), Facts: reportedFacts(c),
 		CreatedAt: now, TypeBy: now.Add(grant.UserCodeLife), ExpiresAt: now.Add(grant.DeviceCodeLife),
 	}
 	return s.storeDevice(ctx, d)

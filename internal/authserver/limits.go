@@ -34,6 +34,10 @@ const (
 	// revokeBatch is how many grants are revoked in one transaction.
 	revokeBatch = 500
 
+	// maxDevices device authorizations wait for a person at once, of less than
+	// 400 bytes each in memory: limits by address do not hold who has many.
+	maxDevices = 2_000_000
+
 	// maxWaiting polls are held open for their decision at once; others are
 	// answered authorization_pending and come again (Prefer: wait).
 	maxWaiting = 20_000

@@ -73,10 +73,21 @@ func TestAddress(t *testing.T) {
 		{"nonsense", "127.0.0.0/8", []string{"203.0.113.7, x"}, "127.0.0.1"},
 		{"trailing comma", "127.0.0.0/8", []string{"203.0.113.7,"}, "127.0.0.1"},
 		{"IPv6", "127.0.0.0/8", []string{"2001:db8::7"}, "2001:db8::7"},
+		{"IPv4 mapped", "127.0.0.0/8", []string{"::ffff:203.0.113.7"}, "203.0.113.7"},
+		{"IPv4 translated", "127.0.0.0/8", []string{"64:ff9b::203.0.113.7"}, "203.0.113.7"},
+		{"trusted by its translation", "10.0.0.0/8, 127.0.0.0/8", []string{"203.0.113.7, 64:ff9b::10.1.2.3"}, "203.0.113.7"},
+		{"a port beside it", "127.0.0.0/8", []string{"198.51.100.1, 203.0.113.7:51111"}, "203.0.113.7"},
+		{"IPv6, and a port", "127.0.0.0/8", []string{"[2001:db8::7]:51111"}, "2001:db8::7"},
+		{"IPv6 in brackets", "127.0.0.0/8", []string{"[2001:db8::7]"}, "2001:db8::7"},
+		{"a zone", "127.0.0.0/8", []string{"fe80::7%eth0"}, "fe80::7"},
 		{"all trusted", "127.0.0.0/8", []string{"127.0.0.3, 127.0.0.2"}, "127.0.0.3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := edgetest.NewServer(t, edgetest.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix(c.trusted)}})
+			var trusted []netip.Prefix
+			for _, p := range strings.Split(c.trusted, ", ") {
+				trusted = append(trusted, netip.MustParsePrefix(p))
+			}
+			s := edgetest.NewServer(t, edgetest.Options{TrustedProxies: trusted})
 			tool := s.NewTool(edgetest.Plain)
 			if c.header != nil {
 				tool.Browser.Header["X-Forwarded-For"] = c.header

@@ -87,7 +87,7 @@ func (h *Handler) address(r *http.Request) netip.Addr {
 	if err != nil {
 		return netip.Addr{}
 	}
-	a := peer.Addr().Unmap().WithZone("")
+	a := plain(peer.Addr())
 	if !h.trusts(a) {
 		return a
 	}
@@ -96,16 +96,49 @@ func (h *Handler) address(r *http.Request) netip.Addr {
 		rest := list[i]
 		for rest != "" {
 			cut := strings.LastIndexByte(rest, ',')
-			next, err := netip.ParseAddr(strings.TrimSpace(rest[cut+1:]))
-			if err != nil { // whoever wrote this is the last that is known
+			next, ok := forwarded(strings.TrimSpace(rest[cut+1:]))
+			if !ok { // whoever wrote this is the last that is known
 				return a
 			}
-			a = next.Unmap().WithZone("")
+			a = plain(next)
 			if !h.trusts(a) {
 				return a
 			}
 			rest = rest[:max(cut, 0)]
 		}
+	}
+	return a
+}
+
+// forwarded reads one address of X-Forwarded-For. Some proxies write the port
+// beside it, or brackets around it.
+func forwarded(s string) (netip.Addr, bool) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a, true
+	}
+	if p, err := netip.ParseAddrPort(s); err == nil {
+		return p.Addr(), true
+	}
+	if in, ok := strings.CutPrefix(s, "["); ok {
+		if in, ok = strings.CutSuffix(in, "]"); ok {
+			a, err := netip.ParseAddr(in)
+			return a, err == nil
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// translated is where a translator puts all of IPv4 (RFC 6052 §2.1).
+var translated = netip.MustParsePrefix("64:ff9b::/96")
+
+// plain is an address in its one form. An IPv4 address that was mapped or
+// translated into IPv6 is that IPv4 address: else a server that has IPv6 alone
+// would take everybody with IPv4 for neighbours in one /64.
+func plain(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if translated.Contains(a) {
+		b := a.As16()
+		return netip.AddrFrom4([4]byte(b[12:]))
 	}
 	return a
 }
