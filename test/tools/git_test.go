@@ -1,0 +1,108 @@
+//go:build linux
+
+package tools
+
+import (
+	"net/http"
+	"net/http/cgi"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// testGit pushes and clones over HTTP, with a helper configured that would write the token down,
+// loses its token in the middle, and tries where it has no login.
+func testGit(t *testing.T, w *world) {
+	dir := w.folder(t, "git")
+	root := filepath.Join(w.st.Dir, "repositories")
+	do(t, os.Mkdir(root, 0o700))
+	w.sh(t, root, "git init -q --bare reports.git && git -C reports.git symbolic-ref HEAD refs/heads/main")
+	backend := strings.TrimSpace(w.sh(t, root, "git --exec-path").out) + "/git-http-backend"
+	w.serveBasic(t, "git", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		h := cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=person"}, Dir: root}
+		h.ServeHTTP(rw, r)
+	}))
+	repo := w.url["git"] + "/reports.git"
+
+	// The lines of the help and of the guide are the same, and they are what is used.
+	lines := guide(t, "sh", "git config")
+	if help := runs(t, w.command(t, dir, "keytether", "helper", "git", "--help")).out; strings.ReplaceAll(lineWith(t, help, `helper ""`), "example.test", "example.com") != "  "+lineWith(t, lines, `helper ""`) ||
+		strings.ReplaceAll(lineWith(t, help, "--add"), "example.test", "example.com") != "  "+lineWith(t, lines, "--add") {
+		t.Errorf("the help has other lines than the guide:\n%s", help)
+	}
+	lines = w.replaced(t, lines, "git", "https://git.example.com")
+	const store = "git config --global credential.helper store\n"
+	const commit = "git -c user.name=Person -c user.email=person@example.test commit -q --allow-empty -m "
+	for name, config := range map[string]string{"store first": store + lines, "store last": lines + store} {
+		home := w.folder(t, strings.ReplaceAll(name, " ", "-"))
+		w.sh(t, dir, config+"rm -rf tree && git clone -q "+repo+" tree && cd tree && git checkout -q -B main && "+commit+"'"+name+"' && git push -q origin main", "HOME="+home)
+		if kept, err := os.ReadFile(filepath.Join(home, ".git-credentials")); err == nil {
+			t.Errorf("%s: %d bytes were written down", name, len(kept))
+		}
+	}
+	if log := w.sh(t, root, "git -C reports.git log --format=%s main").out; strings.Count(log, "store") != 2 {
+		t.Errorf("pushed:\n%s", log)
+	}
+	w.gitWithoutTheFirstLine(t, dir, store+lines, repo)
+
+	// The token is revoked: one push says so, and the next one has another.
+	w.sh(t, dir, lines)
+	do(t, sleep(t, 2*time.Second)) // so long an agent does not take a caller's word again
+	old := strings.TrimPrefix(lineWith(t, w.ask(t, "keytether helper git get", "protocol=http\nhost="+strings.TrimPrefix(w.url["git"], "http://")+"\n"), "password="), "password=")
+	w.revoke(t, "tools", strings.TrimSpace(old))
+	push := w.command(t, filepath.Join(dir, "tree"), "git", "push", "origin", "main:again")
+	refused := time.Now()
+	for {
+		if r := runs(t, push); r.code != 0 {
+			if !strings.Contains(r.errs, "Authentication failed") {
+				t.Errorf("a revoked token: %s", r.errs)
+			}
+			break
+		}
+		if time.Since(refused) > 2*time.Second {
+			t.Fatal("a revoked token is good for two seconds")
+		}
+		push = w.command(t, filepath.Join(dir, "tree"), "git", "push", "-f", "origin", "main:again")
+	}
+	w.sh(t, filepath.Join(dir, "tree"), commit+"renewed && git push -q origin main")
+
+	w.gitWithoutLogin(t, dir, lines)
+}
+
+// gitWithoutTheFirstLine shows that a token would have been written down, in a home that is not
+// searched at the end.
+func (w *world) gitWithoutTheFirstLine(t *testing.T, dir, config, repo string) {
+	t.Helper()
+	home := t.TempDir()
+	config = strings.Replace(config, lineWith(t, config, `helper ""`), "", 1)
+	w.sh(t, dir, config+"git ls-remote -q "+repo, "HOME="+home)
+	if kept, err := os.ReadFile(filepath.Join(home, ".git-credentials")); err != nil || !strings.Contains(string(kept), "eyJ") {
+		t.Errorf("without the first line git's store kept nothing (%v): then the line is not what this test shows", err)
+	}
+}
+
+// gitWithoutLogin reads what git says where the helper has nothing.
+func (w *world) gitWithoutLogin(t *testing.T, dir, lines string) {
+	t.Helper()
+	denies := func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("WWW-Authenticate", "Basic realm=x")
+		rw.WriteHeader(http.StatusUnauthorized)
+	}
+	at := newServer(t, denies)
+	home := w.folder(t, "nobody")
+	nobody := w.command(t, dir, "git", "ls-remote", at+"/x.git")
+	nobody.Env = append(nobody.Env, "HOME="+home)
+	w.sh(t, dir, strings.ReplaceAll(lines, w.url["git"], at), "HOME="+home)
+	if r := runs(t, nobody); r.code == 0 || !strings.Contains(r.errs, "no login is for "+at) || !strings.Contains(r.errs, "keytether login --resource "+at) {
+		t.Errorf("without a login git says: %s", r.errs)
+	}
+	// The API of this world takes no bearer tokens.
+	w.sh(t, dir, strings.ReplaceAll(lines, w.url["git"], w.url[plain]), "HOME="+home)
+	ask := w.command(t, dir, "keytether", "helper", "git", "get")
+	ask.Stdin = strings.NewReader("protocol=http\nhost=" + strings.TrimPrefix(w.url[plain], "http://") + "\n")
+	if r := runs(t, ask); r.code != 4 || r.out != "quit=1\n" || !strings.Contains(r.errs, "keytether proxy") {
+		t.Errorf("where no bearer token is allowed: code %d, %q\n%s", r.code, r.out, r.errs)
+	}
+}
