@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -37,9 +38,10 @@ func (a *app) helperGitCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "git get|store|erase",
 		Short: "A credential helper for git over HTTP",
-		Long: `Answers git's credential protocol. The first of the two lines below matters: without it git would
-hand the token to the helpers that it has otherwise, and some of them write it to a file.`,
-		Example: `  git config --global credential.https://git.example.test.helper ""
+		Long: `Answers git's credential protocol. The first of the two lines below matters: it takes out the other
+helpers that git has, for this address. git hands what it got to every one, and some write it to a
+file: where one is left, or stands behind these lines, git is given nothing.`,
+		Example: `  git config --global --replace-all credential.https://git.example.test.helper ""
   git config --global --add credential.https://git.example.test.helper "!keytether helper git"`,
 		Args:      cobra.MatchAll(exactly(1, "get, store or erase"), oneOf("get", "store", "erase")),
 		ValidArgs: []string{"get", "store", "erase"},
@@ -50,15 +52,7 @@ hand the token to the helpers that it has otherwise, and some of them write it t
 			}
 			switch args[0] {
 			case "get":
-				t, err := a.unbound(c.Context(), q.URL(), "")
-				if err == nil {
-					return said(0, helper.WriteGit(a.Stdout, q, t))
-				}
-				if errors.Is(err, errNoLogin) {
-					return nil // git asks the next one
-				}
-				_ = a.println("quit=1") // and here nobody else: a password would do no good
-				return err
+				return a.helpGit(c.Context(), q)
 			case "erase":
 				return a.refused(c.Context(), q.URL(), q.Password)
 			}
@@ -67,6 +61,36 @@ hand the token to the helpers that it has otherwise, and some of them write it t
 	}
 	a.profileFlag(c)
 	return c
+}
+
+func (a *app) helpGit(ctx context.Context, q helper.GitQuestion) error {
+	t, err := a.unbound(ctx, q.URL(), "")
+	if others := a.gitOthers(ctx, q); err == nil && len(others) > 0 {
+		err = agentwire.NewError(agentwire.Failed, "git was given no token", "it would hand it to its other helper "+quote(strings.Join(others, ", "))+" to be kept",
+			"Put the lines of `keytether helper git --help` behind that one; `git config --show-origin --get-regexp 'credential.*helper'` says where it stands", nil)
+	}
+	if err == nil {
+		return said(0, helper.WriteGit(a.Stdout, q, t))
+	}
+	var e *agentwire.Error
+	if errors.Is(err, errNoLogin) && errors.As(err, &e) {
+		writeError(a.Stderr, e, a.colour(a.Stderr))
+		return nil // git asks the next one
+	}
+	_ = a.println("quit=1") // and here nobody else: a password would do no good
+	return err
+}
+
+// gitOthers asks git which other helpers it would hand a token to. A git that sends tokens itself
+// tells them that this one is not to be kept.
+func (a *app) gitOthers(ctx context.Context, q helper.GitQuestion) []string {
+	if q.Bearer {
+		return nil
+	}
+	c := exec.CommandContext(ctx, "git", "config", "--null", "--get-regexp", helper.GitConfigKeys)
+	c.Env = a.Environ
+	config, _ := c.Output() // none is there, or no git
+	return q.Others(string(config))
 }
 
 func (a *app) helperDockerCmd() *cobra.Command {
@@ -302,7 +326,7 @@ func (a *app) loginFor(ctx context.Context, target, resource string) (agentwire.
 		if resource != "" {
 			what = resource
 		}
-		return best, agentwire.NewError(agentwire.NotLoggedIn, "no login is for "+clean(what), "the resource of none of them covers it", "Run `keytether login --resource` for it", errNoLogin)
+		return best, agentwire.NewError(agentwire.NotLoggedIn, "no login is for "+clean(what), "the resource of none of them covers it", "Run `keytether login --resource "+strings.TrimSuffix(clean(what), "/")+"`, or name the resource that it lies under", errNoLogin)
 	}
 	return best, nil
 }

@@ -50,6 +50,35 @@ func ReadGit(r io.Reader) (GitQuestion, error) {
 	return q, nil
 }
 
+// GitConfigKeys are the keys of git's config that name helpers, as `git config --get-regexp` takes them.
+const GitConfigKeys = `^credential\.(.*\.)?helper$`
+
+// Others reads what `git config --null --get-regexp` says of GitConfigKeys and names the other
+// helpers that git would hand our answer to, to be kept: those behind the last empty value, which
+// takes out what stands before it. None are named where none of ours is there, since then it is
+// not git that asks. Where it cannot be told whether one is meant for this address, it is.
+func (q GitQuestion) Others(config string) (others []string) {
+	ours := false
+	for _, entry := range strings.Split(strings.TrimSuffix(config, "\x00"), "\x00") {
+		key, value, _ := strings.Cut(entry, "\n")
+		at := strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(key, "credential."), "helper"), ".")
+		surely := at == "" || Covers(at, q.URL())
+		switch {
+		case value == "" && surely:
+			ours, others = false, nil
+		case value == "", !surely && !strings.Contains(at, "*") && !strings.Contains(at, q.Host):
+		case strings.Contains(value, Username):
+			ours = true
+		default:
+			others = append(others, value)
+		}
+	}
+	if !ours {
+		return nil
+	}
+	return others
+}
+
 // WriteGit answers `get`. A git that knows how sends the token as Bearer, and is told to have
 // nobody keep it; an older one gets it as the password of Basic, with its end.
 func WriteGit(w io.Writer, q GitQuestion, t Token) error {

@@ -80,6 +80,40 @@ func TestGit(t *testing.T) {
 	}
 }
 
+// TestGitOthers: who else would be handed a token by git.
+//
+// Invariant: HP-2
+func TestGitOthers(t *testing.T) {
+	const ours = "!keytether helper git"
+	for _, tt := range []struct {
+		name    string
+		entries []string // key, value
+		want    string
+	}{
+		{"nothing is configured", nil, ""},
+		{"ours alone", []string{"credential.https://git.example.test.helper", ours}, ""},
+		{"taken out", []string{"credential.helper", "store", "credential.https://git.example.test.helper", "", "credential.https://git.example.test.helper", ours}, ""},
+		{"not taken out", []string{"credential.helper", "store", "credential.https://git.example.test.helper", ours}, "store"},
+		{"behind ours", []string{"credential.https://git.example.test.helper", "", "credential.https://git.example.test.helper", ours, "credential.helper", "store"}, "store"},
+		{"several", []string{"credential.helper", "cache", "credential.helper", ours, "credential.helper", "store --file x"}, "cache, store --file x"},
+		{"another host's", []string{"credential.https://git.example.test.helper", ours, "credential.https://other.example.test.helper", "store"}, ""},
+		{"another host's empty value", []string{"credential.helper", "store", "credential.https://other.example.test.helper", "", "credential.helper", ours}, "store"},
+		{"an empty value for a path, which may not be ours", []string{"credential.helper", "store", "credential.https://git.example.test/a.helper", "", "credential.helper", ours}, "store"},
+		{"a pattern", []string{"credential.https://git.example.test.helper", ours, "credential.https://*.example.test.helper", "store"}, "store"},
+		{"a host without scheme", []string{"credential.https://git.example.test.helper", ours, "credential.git.example.test.helper", "store"}, "store"},
+		{"not asked by git", []string{"credential.helper", "store"}, ""},
+	} {
+		var config string
+		for i := 0; i < len(tt.entries); i += 2 {
+			config += tt.entries[i] + "\n" + tt.entries[i+1] + "\x00"
+		}
+		q := GitQuestion{Protocol: "https", Host: "git.example.test"}
+		if got := strings.Join(q.Others(config), ", "); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestDocker(t *testing.T) {
 	if at, err := ReadDocker(strings.NewReader("registry.example.test\n")); err != nil || at != "registry.example.test" {
 		t.Errorf("%q, %v", at, err)
@@ -169,6 +203,7 @@ func FuzzQuestions(f *testing.F) {
 		if q, err := ReadGit(strings.NewReader(s)); err == nil && (q.Host == "" || strings.ContainsAny(q.Host, "\r\n\x00")) {
 			t.Errorf("%+v", q)
 		}
+		GitQuestion{Protocol: "https", Host: "x"}.Others(s)
 		if at, err := ReadDocker(strings.NewReader(s)); err == nil && strings.ContainsAny(at, "\r\n\x00 ") {
 			t.Errorf("%q", at)
 		}

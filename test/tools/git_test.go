@@ -35,17 +35,25 @@ func testGit(t *testing.T, w *world) {
 	lines = w.replaced(t, lines, "git", "https://git.example.com")
 	const store = "git config --global credential.helper store\n"
 	const commit = "git -c user.name=Person -c user.email=person@example.test commit -q --allow-empty -m "
-	for name, config := range map[string]string{"store first": store + lines, "store last": lines + store} {
-		home := w.folder(t, strings.ReplaceAll(name, " ", "-"))
-		w.sh(t, dir, config+"rm -rf tree && git clone -q "+repo+" tree && cd tree && git checkout -q -B main && "+commit+"'"+name+"' && git push -q origin main", "HOME="+home)
-		if kept, err := os.ReadFile(filepath.Join(home, ".git-credentials")); err == nil {
-			t.Errorf("%s: %d bytes were written down", name, len(kept))
+	home := w.folder(t, "git-home")
+	w.sh(t, dir, store+lines+lines+"git clone -q "+repo+" tree && cd tree && git checkout -q -B main && "+commit+"first && git push -q origin main", "HOME="+home)
+	w.sh(t, dir, "rm -rf tree && git clone -q "+repo+" tree", "HOME="+home)
+	if log := w.sh(t, dir, "git -C tree log --format=%s").out; log != "first\n" {
+		t.Errorf("cloned what was pushed: %q", log)
+	}
+	// A helper behind ours would be handed the token.
+	behind := w.command(t, dir, "/bin/sh", "-euc", lines+store+"git ls-remote -q "+repo)
+	late := w.folder(t, "git-late")
+	behind.Env = append(behind.Env, "HOME="+late)
+	if r := runs(t, behind); r.code == 0 || !strings.Contains(r.errs, "other helper") || !strings.Contains(r.errs, "store") {
+		t.Errorf("with another helper behind ours: code %d\n%s", r.code, r.errs)
+	}
+	for _, h := range []string{home, late} {
+		if kept, err := os.ReadFile(filepath.Join(h, ".git-credentials")); err == nil {
+			t.Errorf("%d bytes were written down", len(kept))
 		}
 	}
-	if log := w.sh(t, root, "git -C reports.git log --format=%s main").out; strings.Count(log, "store") != 2 {
-		t.Errorf("pushed:\n%s", log)
-	}
-	w.gitWithoutTheFirstLine(t, dir, store+lines, repo)
+	w.gitKeeps(t, dir, repo)
 
 	// The token is revoked: one push says so, and the next one has another.
 	w.sh(t, dir, lines)
@@ -71,15 +79,15 @@ func testGit(t *testing.T, w *world) {
 	w.gitWithoutLogin(t, dir, lines)
 }
 
-// gitWithoutTheFirstLine shows that a token would have been written down, in a home that is not
+// gitKeeps shows that git's own store would have written a token down, in a home that is not
 // searched at the end.
-func (w *world) gitWithoutTheFirstLine(t *testing.T, dir, config, repo string) {
+func (w *world) gitKeeps(t *testing.T, dir, repo string) {
 	t.Helper()
 	home := t.TempDir()
-	config = strings.Replace(config, lineWith(t, config, `helper ""`), "", 1)
-	w.sh(t, dir, config+"git ls-remote -q "+repo, "HOME="+home)
+	w.sh(t, dir, "cd "+home+` && printf '#!/bin/sh\ncase $1 in get) env HOME='"$OLDHOME"' GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null keytether helper git get;; esac\n' >wrap && chmod 700 wrap
+git config --global credential.helper "$PWD/wrap" && git config --global --add credential.helper store && git ls-remote -q `+repo, "HOME="+home, "OLDHOME="+w.st.Home.Dir+"/home")
 	if kept, err := os.ReadFile(filepath.Join(home, ".git-credentials")); err != nil || !strings.Contains(string(kept), "eyJ") {
-		t.Errorf("without the first line git's store kept nothing (%v): then the line is not what this test shows", err)
+		t.Errorf("git's store kept nothing (%v): then this test shows nothing", err)
 	}
 }
 

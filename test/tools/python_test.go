@@ -95,11 +95,12 @@ func testPip(t *testing.T, w *world) {
 			rw.WriteHeader(http.StatusNotFound)
 		}
 	}))
-	w.sh(t, home, "/usr/bin/python3 -m venv "+home+"/venv && mkdir -p .local/bin")
+	venv := t.TempDir() // thousands of files, none of which pip writes when it runs
+	w.sh(t, home, "/usr/bin/python3 -m venv "+venv+" && mkdir -p .local/bin")
 	lines := w.replaced(t, guide(t, "sh", "pip install"), "pypi", "https://pypi.example.com")
 	lines = strings.ReplaceAll(lines, "https://keytether@", "http://keytether@")
 	link, install, _ := strings.Cut(lines, "\n")
-	path := "PATH=" + home + "/venv/bin:" + home + "/.local/bin:" + w.links + ":/usr/bin:/bin"
+	path := "PATH=" + venv + "/bin:" + home + "/.local/bin:" + w.links + ":/usr/bin:/bin"
 	quiet := []string{"HOME=" + home, path, "PIP_DISABLE_PIP_VERSION_CHECK=1", "PYTHONDONTWRITEBYTECODE=1"}
 
 	// Without the link pip gets nothing: the index does want a password.

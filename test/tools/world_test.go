@@ -44,7 +44,7 @@ func run(m *testing.M) int {
 
 // TestTools has every tool do its work, at the same time, and then looks for what they left.
 //
-// Invariants: HP-2, HP-3, HP-4, LP-3
+// Invariants: HP-2, HP-3, LP-3
 func TestTools(t *testing.T) {
 	w := newWorld(t)
 	t.Run("work", func(t *testing.T) {
