@@ -58,7 +58,7 @@ func TestTools(t *testing.T) {
 			})
 		}
 	})
-	nothingLeft(t, w)
+	t.Run("nothing is left", func(t *testing.T) { nothingLeft(t, w) })
 }
 
 // bearer are the resources whose tools cannot prove a key, and plain is one that takes bound tokens
