@@ -76,6 +76,7 @@ var table = []rule{
 	{"internal/oauthclient/oauthclienttest", "dpop jws oauth token id secret testkit/...", "pgregory.net/rapid", "a fake server checks what it is sent with nothing of the client's"},
 	{"internal/harden", "", "", "every process of ours that holds a secret calls it"},
 	{"internal/agent", "agentwire peersock keystore oauthclient oauth dpop jws redact secret id harden", "golang.org/x/sync golang.org/x/sys", "the only holder of keys and refresh tokens"},
+	{"internal/notify", "agentwire", "github.com/godbus/dbus/v5", "it shows a question and reads a button; what the answer is for is not its business"},
 	{"internal/helper", "secret", "", "protocols of other programs are formats; whose token it is is decided elsewhere"},
 	{"internal/localproxy", "secret", "", "it passes requests on; what adds the credentials is handed to it"},
 	{"internal/scan", "redact secret oauth outbound", "", "it reads what lies about and speaks to issuers; it holds no login"},
@@ -84,7 +85,7 @@ var table = []rule{
 
 	{"login", "agentwire agentstart peersock", "", "public, linked into other people's tools: small, and without OAuth"},
 	{"verify", "token dpop jws oauth feed secret outbound", "", "public, linked into other people's servers: checks, and keeps no state of ours"},
-	{"cmd/keytether", "command agent agentwire agentstart peersock keystore oauthclient outbound keystore/stores", "", "wiring: it injects the agent into the command"},
+	{"cmd/keytether", "command agent agentwire agentstart peersock keystore oauthclient outbound keystore/stores notify", "", "wiring: it injects the agent into the command"},
 	{"cmd/keytether-server", "servercmd harden", "", "wiring"},
 
 	{"internal/testkit/stage", "testkit/... jws", "github.com/chromedp", "it starts the built programs and speaks to them as anybody would"},

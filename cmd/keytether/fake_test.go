@@ -117,10 +117,23 @@ func (f *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.URL.Path {
 	case agentwire.PathStatus:
+		var questions []agentwire.Confirmation
+		var callers []agentwire.Caller
+		if kind == "confirm" {
+			questions, callers = append(questions, fakeQuestion()), []agentwire.Caller{
+				{Executable: "/tmp/\x1b[2Jevil", PID: 4711, Calls: 3, Refused: 3, LastAt: fakeEnds, Replaced: true, Host: "build7"},
+				{Executable: "/usr/bin/python3.13", Script: "/home/mara/reports.py", Through: "/usr/bin/keytether", PID: 4712, Calls: 7, LastAt: fakeEnds},
+				{PID: 1, Calls: 1, LastAt: fakeEnds},
+				{PID: 2, Calls: 1, LastAt: fakeEnds},
+				{PID: 3, Calls: 1, LastAt: fakeEnds},
+				{PID: 4, Calls: 1, LastAt: fakeEnds},
+			}
+		}
 		_ = agentwire.WriteResponse(w, agentwire.StatusResponse{
-			Agent: agentwire.AgentStatus{Version: fakeVersion()},
+			Confirmations: questions,
+			Agent:         agentwire.AgentStatus{Version: fakeVersion()},
 			Profiles: []agentwire.ProfileStatus{
-				{Whoami: whoami(kind, ""), AccessTokenExpiresAt: fakeEnds, TokenType: "DPoP", KeyStore: "memory"},
+				{Whoami: whoami(kind, ""), AccessTokenExpiresAt: fakeEnds, TokenType: "DPoP", KeyStore: "memory", Callers: callers},
 				{Whoami: whoami(kind, "work"), KeyStore: "memory", LastError: agentwire.NewError(agentwire.Unreachable, "not renewed", "no route", "", nil), Missing: fakeMissing(kind)},
 			},
 		})
@@ -130,6 +143,16 @@ func (f *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			decoys = append(decoys, agentwire.Decoy{Issuer: "https://auth.example.test", ID: "dcy_1", Path: "/x", Fingerprint: "f93ca6407775a1940602ef0978cfc443"})
 		}
 		_ = agentwire.WriteResponse(w, agentwire.DecoysResponse{Decoys: decoys})
+	case agentwire.PathConfirmations:
+		if r.Method == http.MethodPost {
+			_ = agentwire.WriteResponse(w, agentwire.Empty{})
+			return
+		}
+		out := agentwire.ConfirmationsResponse{Confirmations: []agentwire.Confirmation{}}
+		if kind == "confirm" {
+			out.Confirmations = append(out.Confirmations, fakeQuestion())
+		}
+		_ = agentwire.WriteResponse(w, out)
 	case agentwire.PathWhoami:
 		_ = agentwire.WriteResponse(w, whoami(kind, r.URL.Query().Get("profile")))
 	case agentwire.PathToken:
@@ -172,6 +195,13 @@ func (f *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = agentwire.WriteResponse(w, agentwire.Empty{})
 	default:
 		_ = agentwire.WriteError(w, agentwire.NewError(agentwire.Unsupported, "not here", "", "", nil))
+	}
+}
+
+func fakeQuestion() agentwire.Confirmation {
+	return agentwire.Confirmation{
+		ID: "5", Profile: "default", Resource: "https://api.example.test", Scope: "read", Executable: "/tmp/\x1b[2Jevil",
+		Script: "/tmp/setup.py", PID: 4711, AskedAt: fakeEnds, ExpiresAt: fakeEnds,
 	}
 }
 

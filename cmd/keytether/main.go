@@ -11,6 +11,7 @@ import (
 	"github.com/keytether/keytether/internal/agent"
 	"github.com/keytether/keytether/internal/agentstart"
 	"github.com/keytether/keytether/internal/command"
+	"github.com/keytether/keytether/internal/notify"
 )
 
 var version = "dev" // set by the linker
@@ -35,6 +36,17 @@ func runAgent(ctx context.Context, o command.AgentOptions) error {
 		Socket: socket, Version: o.Version, StateDir: state,
 		Store: o.Store, LockAfter: o.LockAfter, LockOnSuspend: o.LockOnSuspend,
 	}
+	if o.Rules != nil {
+		opt.Rules = func(profile string) (agent.Rules, error) {
+			r, err := o.Rules(profile)
+			out := agent.Rules{Confirm: r.Confirm}
+			for _, e := range r.Allow {
+				out.Allow = append(out.Allow, agent.Allow{Executable: string(e.Executable), Resources: e.Resources})
+			}
+			return out, err
+		}
+	}
+	opt.Confirm, opt.Ask = o.Confirm, notify.Asker(o.Getenv)
 	opt.Kinds, opt.Passed = kinds(o.Getenv, state)
 	if o.Debug {
 		opt.Log = slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))

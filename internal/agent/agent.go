@@ -11,6 +11,7 @@
 //	restore.go    an earlier agent's logins       watch.go   what nobody tells the agent
 //	approval.go   the signature under a decision about a login elsewhere
 //	authorize.go  one request's headers, only where confine.go lets it go
+//	gate.go       who asks, and may: caller.go, allow.go, confirm.go
 //
 // A renewal whose answer was lost repeats the same refresh token later, as the
 // server allows; only the server's word that the grant is over ends a login.
@@ -76,6 +77,15 @@ type Options struct {
 	LoginTime time.Duration // of a browser login; default 15 min
 	FallTime  time.Duration // until a browser that does not come back has a device code beside it; default 1 min
 
+	// Rules says who may use a profile, asked anew for each call; an error refuses them all. nil:
+	// every program of the user's may.
+	Rules func(profile string) (Rules, error)
+	// Confirm has the person asked for every profile, whatever Rules says.
+	Confirm bool
+	// Ask shows a question where the person is, until ctx ends, and gives agentwire's decision, or
+	// nothing. nil: `keytether agent confirm` alone.
+	Ask func(ctx context.Context, q agentwire.Confirmation) (decision string, err error)
+
 	// Ready is called once the socket answers.
 	Ready func()
 
@@ -84,6 +94,8 @@ type Options struct {
 	slept      func() time.Duration // how long the machine was suspended since it started
 	watchEvery time.Duration
 	storeTime  time.Duration // of one use of a store; default storeTime
+
+	confirmTime time.Duration // default confirmTime
 }
 
 // errIdle is why an agent that had nothing to hold ended; Run gives nil for it.
@@ -189,6 +201,9 @@ func (o *Options) fill() (closeLog func(), err error) {
 	if o.endTime <= 0 {
 		o.endTime = endTime
 	}
+	if o.confirmTime <= 0 {
+		o.confirmTime = confirmTime
+	}
 	if o.here == nil {
 		o.here = here
 	}
@@ -222,6 +237,7 @@ type agent struct {
 
 	restored chan struct{} // closed when logins of an earlier agent were looked for
 	marking  sync.Mutex
+	gate     gate
 
 	mu       sync.Mutex
 	profiles map[string]*profile
@@ -247,6 +263,7 @@ func newAgent(ctx context.Context, o Options) *agent {
 		profiles: map[string]*profile{}, ended: map[string]*agentwire.Error{}, forwards: map[string]*forward{},
 		attempts: map[string]*attempt{}, clients: map[string]string{},
 	}
+	a.gate.doors, a.gate.questions = map[string]*door{}, map[questionKey]*question{}
 	a.ctx, a.end = context.WithCancelCause(ctx)
 	return a
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,6 +21,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if socket := os.Getenv("KEYTETHER_TEST_TOOL"); socket != "" {
+		tool(socket)
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

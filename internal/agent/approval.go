@@ -48,6 +48,9 @@ func (a *agent) approval(r *http.Request) (any, error) {
 	if !slices.Contains(strings.Fields(who.Scope), scopeAccount) {
 		return nil, agentwire.NewError(agentwire.Scope, notSigned, "profile "+who.Profile+" has no scope "+scopeAccount, do, nil)
 	}
+	if err := a.admit(r.Context(), p, scopeAccount); err != nil {
+		return nil, err
+	}
 	signed, err := c.Approval(req.Device, req.UserCode, req.Decision)
 	if err != nil {
 		return nil, agentwire.NewError(agentwire.Failed, notSigned, err.Error(), "", err)

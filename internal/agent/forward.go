@@ -152,7 +152,7 @@ func (a *agent) remoteHandler(f *forward) http.Handler {
 			f.calls++
 			f.last = a.now()
 			a.mu.Unlock()
-			a.answer(w, r, c)
+			a.answer(w, r.WithContext(overHost(r.Context(), f.host)), c)
 		})
 	}
 	handle(http.MethodGet, agentwire.PathVersion, a.remoteVersion)

@@ -72,7 +72,10 @@ func (a *agent) obtain(ctx context.Context, req agentwire.TokenRequest) (*profil
 	if err != nil {
 		return nil, oauthclient.Tokens{}, err
 	}
-	a.reject(p, w, req.Rejected)
+	if err := a.admit(ctx, p, w.scope); err != nil {
+		return nil, oauthclient.Tokens{}, err
+	}
+	a.reject(ctx, p, w, req.Rejected)
 	t, f := a.take(p, w)
 	if f == nil {
 		return p, t, nil
@@ -95,7 +98,7 @@ const rejectedAgain = 2 * time.Second
 // reject drops the token in hand if it is the one that an API refused: it was
 // ended (a copy was seen, RFC 7009), and this is how the agent hears of it before
 // its time is over.
-func (a *agent) reject(p *profile, w want, rejected string) {
+func (a *agent) reject(ctx context.Context, p *profile, w want, rejected string) {
 	if rejected == "" {
 		return
 	}
@@ -103,7 +106,7 @@ func (a *agent) reject(p *profile, w want, rejected string) {
 	defer p.mu.Unlock()
 	t, ok := p.tokens[w]
 	sum := sha256.Sum256([]byte(t.Access.Reveal()))
-	if ok && base64.RawURLEncoding.EncodeToString(sum[:]) == rejected && a.now().Sub(p.renewed) >= rejectedAgain {
+	if ok && base64.RawURLEncoding.EncodeToString(sum[:]) == rejected && a.now().Sub(p.renewed) >= rejectedAgain && a.mayForce(ctx, p.who.Profile) {
 		delete(p.tokens, w)
 	}
 }

@@ -28,6 +28,8 @@ func (a *agent) handler() http.Handler {
 	handle(http.MethodPost, agentwire.PathApproval, a.unlocked(a.approval))
 	handle(http.MethodPost, agentwire.PathDecoys, a.unlocked(a.noteDecoy))
 	handle(http.MethodGet, agentwire.PathDecoys, a.unlocked(a.listDecoys))
+	handle(http.MethodGet, agentwire.PathConfirmations, a.unlocked(a.confirmations))
+	handle(http.MethodPost, agentwire.PathConfirmations, a.unlocked(a.answerConfirmation))
 	handle(http.MethodPost, agentwire.PathLock, a.unlocked(a.setLock))
 	handle(http.MethodPost, agentwire.PathUnlock, a.unlock)
 	handle(http.MethodPost, agentwire.PathStop, a.stop)
@@ -121,6 +123,7 @@ func (a *agent) status(r *http.Request) (any, error) {
 	s.Stores = a.missingStores()
 	s.Forwards = a.shownForwards()
 	slices.SortFunc(s.Profiles, func(x, y agentwire.ProfileStatus) int { return strings.Compare(x.Profile, y.Profile) })
+	a.showCallers(&s)
 	return s, nil
 }
 

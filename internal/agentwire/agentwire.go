@@ -29,6 +29,8 @@
 //	POST /v1/approval             [ApprovalRequest]   [ApprovalResponse]
 //	POST /v1/decoys               [Decoy]             {}
 //	GET  /v1/decoys                                   [DecoysResponse]
+//	GET  /v1/confirmations                            [ConfirmationsResponse]
+//	POST /v1/confirmations        [ConfirmationRequest] [Empty]
 //	POST /v1/agent/lock           [LockRequest]       [Empty]
 //	POST /v1/agent/unlock         [LockRequest]       [Empty]
 //	POST /v1/agent/stop           [StopRequest]       [Empty]
@@ -45,6 +47,13 @@
 // (POST /v1/login/code), and at last either "done" or "error"; nothing follows these two. A client skips an event
 // that it does not know. Closing the connection cancels the login. A stream that ends without
 // "done" or "error" means that the agent is gone.
+//
+// # Who asks
+//
+// The agent knows which program is at the other end of each connection and shows it in
+// [ProfileStatus]. A profile's list of programs, or the person, may refuse it: code "denied". Where
+// the person is asked, a call for a token or proof is not answered before they decided, at most a
+// minute ([Confirmation]).
 //
 // # What never crosses
 //

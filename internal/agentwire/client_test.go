@@ -69,6 +69,13 @@ func TestClientCallsMatchTheVectors(t *testing.T) {
 			_, err := c.Forward(t.Context(), with[ForwardRequest](t, v))
 			return err
 		},
+		PathConfirmations: func(c *Client, v vector) error {
+			if v.Method == http.MethodGet {
+				_, err := c.Confirmations(t.Context())
+				return err
+			}
+			return c.Confirm(t.Context(), with[ConfirmationRequest](t, v))
+		},
 		PathForwardEnd: func(c *Client, v vector) error { return c.EndForward(t.Context(), with[ForwardEndRequest](t, v)) },
 	}
 	tried := map[string]bool{}

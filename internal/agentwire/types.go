@@ -128,6 +128,8 @@ type StatusResponse struct {
 	Profiles []ProfileStatus `json:"profiles"`
 	Stores   []StoreProblem  `json:"stores,omitempty"` // that hold logins and cannot be opened now
 	Forwards []Forward       `json:"forwards,omitempty"`
+
+	Confirmations []Confirmation `json:"confirmations,omitempty"` // what the person is asked
 }
 
 // AgentStatus describes the process.
@@ -156,6 +158,7 @@ type ProfileStatus struct {
 	LastError            *Error    `json:"last_error,omitempty"`
 	Missing              []string  `json:"missing,omitempty"` // what the login lacks of the strongest; see the Lack constants
 	Notices              []Notice  `json:"notices,omitempty"` // device logins elsewhere that the server told of, the newest first
+	Callers              []Caller  `json:"callers,omitempty"` // who asked since the agent started, the last first
 }
 
 // What a login can lack of the strongest that this agent can use. A reader skips one that it does

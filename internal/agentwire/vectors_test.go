@@ -54,7 +54,8 @@ func messages() []any {
 		new(Version), new(LoginRequest), new(LoginCodeRequest), new(LogoutRequest), new(LogoutResponse), new(Whoami),
 		new(StatusResponse), new(TokenRequest), new(TokenResponse), new(AuthorizeRequest),
 		new(AuthorizeResponse), new(ApprovalRequest), new(ApprovalResponse), new(Notice), new(Decoy), new(DecoysResponse), new(LockRequest), new(StopRequest),
-		new(ForwardRequest), new(Forward), new(ForwardEndRequest), new(Error), new(Event),
+		new(ForwardRequest), new(Forward), new(ForwardEndRequest),
+		new(Caller), new(Confirmation), new(ConfirmationsResponse), new(ConfirmationRequest), new(Error), new(Event),
 	}
 }
 

@@ -24,12 +24,12 @@ store that works here, else in its memory alone (keytether status says where). I
 needed and answers your programs only, over a local socket.`,
 	}
 	group(c)
-	c.AddCommand(a.agentRunCmd(), a.agentStatusCmd(), a.agentLockCmd(), a.agentUnlockCmd(), a.agentStopCmd(), a.agentForwardCmd())
+	c.AddCommand(a.agentRunCmd(), a.agentStatusCmd(), a.agentLockCmd(), a.agentUnlockCmd(), a.agentStopCmd(), a.agentForwardCmd(), a.agentConfirmCmd())
 	return c
 }
 
 func (a *app) agentRunCmd() *cobra.Command {
-	var debug bool
+	var debug, confirm bool
 	var store string
 	c := &cobra.Command{
 		Use:   "run",
@@ -53,7 +53,7 @@ that is wiped.`,
 			if err != nil {
 				return err
 			}
-			o.Debug = debug
+			o.Debug, o.Confirm = debug, confirm
 			err = a.RunAgent(c.Context(), o)
 			if err != nil {
 				return fail("the agent was not started", err, "")
@@ -62,6 +62,7 @@ that is wiped.`,
 		},
 	}
 	c.Flags().StringVar(&store, "store", "", "where logins are kept, whatever config.yaml says: "+strings.Join(agentwire.Stores(), ", "))
+	c.Flags().BoolVar(&confirm, "confirm", false, "ask you before a program uses a login for the first time")
 	c.Flags().BoolVarP(&debug, "verbose", "v", false, "log to stderr, and log more")
 	return c
 }
@@ -77,6 +78,7 @@ func (a *app) agentOptions(store string) (AgentOptions, error) {
 	if err != nil {
 		return o, err
 	}
+	o.Rules = a.rules()
 	o.LockAfter, o.LockOnSuspend = time.Duration(c.LockAfter), c.LockOnSuspend
 	return o, nil
 }

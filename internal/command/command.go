@@ -50,6 +50,9 @@ type AgentOptions struct {
 	Log     io.Writer // where its log goes
 	Debug   bool
 
+	Rules   func(profile string) (ProfileRules, error) // nil: there is no config
+	Confirm bool                                       // ask the person for every profile
+
 	Store         string        // where logins are kept, if all of them are to go there
 	LockAfter     time.Duration // lock when nobody asked for so long; zero: never
 	LockOnSuspend bool

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,9 @@ type profileConfig struct {
 	Scope    string `yaml:"scope,omitempty"` // names separated by spaces
 
 	Registered string `yaml:"registered_client,omitempty"` // that the server gave to this profile (RFC 7591)
+
+	Allow   []AllowRule `yaml:"allow,omitempty"`   // who may ask; absent: every program of the user's
+	Confirm bool        `yaml:"confirm,omitempty"` // the first use by a program waits for the person
 }
 
 // duration is one as people write it: 30m, 8h.
@@ -117,6 +121,9 @@ func parseConfig(path string, b []byte) (config, yaml.CommentMap, error) {
 			return wrong(": "+quote(name)+" is not a profile's name", nil)
 		}
 	}
+	if why := checkAllow(b, c); why != "" {
+		return wrong(why, nil)
+	}
 	return c, comments, nil
 }
 
@@ -146,7 +153,9 @@ func (a *app) remember(w wanted) error {
 	if p.Client == builtinClient {
 		p.Client = ""
 	}
-	if c.Profiles[w.Profile] == p {
+	old := c.Profiles[w.Profile]
+	p.Allow, p.Confirm = old.Allow, old.Confirm // the person's alone
+	if reflect.DeepEqual(old, p) {
 		return nil
 	}
 	if c.Profiles == nil {

@@ -61,10 +61,15 @@ func (a *app) showStatus(s agentwire.StatusResponse, running, profiles bool) err
 	if s.Agent.Locked {
 		locked = "yes: it gives nothing out until `keytether agent unlock`"
 	}
+	waiting := ""
+	if n := len(s.Confirmations); n > 0 {
+		waiting = strconv.Itoa(n) + " to decide: `keytether agent confirm`"
+	}
 	err := a.writeFields(a.Stdout, []field{
 		{"Agent", "version " + s.Agent.Version.Version + ", process " + strconv.Itoa(s.Agent.PID)},
 		{"Since", s.Agent.StartedAt.Local().Format("2006-01-02 15:04")},
 		{"Locked", locked},
+		{"Waiting", waiting},
 		{"Logins", strconv.Itoa(len(s.Profiles))},
 	})
 	if !profiles {
@@ -110,6 +115,7 @@ func (a *app) profileFields(p agentwire.ProfileStatus) []field {
 	p.Profile = "" // it is the heading
 	fields := append(a.loginFields(p.Whoami),
 		field{"Token", token}, field{"Key", keptIn(p)}, field{"", p.KeyStoreWhy}, field{"Problem", problem})
+	fields = append(fields, callerFields(p.Callers)...)
 	fields = append(fields, missingFields(p.Missing)...)
 	return append(fields, noticeFields(p)...)
 }

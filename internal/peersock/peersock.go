@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 )
 
 // Sentinels, for errors.Is. The wrapping error says which path, and what to do.
@@ -25,6 +26,15 @@ var (
 type Peer struct {
 	UID string // decimal user id; on Windows the SID
 	PID int    // 0 if the kernel does not say
+
+	// Program is what the process ran when its connection was accepted. Only accepted connections
+	// have it and what follows; see Identifies.
+	Program
+
+	// Ours says that it is the listener's own program, which acts for whoever started it: Parent.
+	Ours      bool
+	ParentPID int
+	Parent    Program
 }
 
 // Conn is a connection whose other end was checked.
@@ -58,6 +68,8 @@ type Listener struct {
 	refused func(error)
 	release func() error
 	gone    func() bool // nil: it cannot go
+	once    sync.Once
+	self    self
 }
 
 // OnRefused sets what is told about each connection that was refused; the error wraps
@@ -73,6 +85,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		}
 		p, err := checkPeer(c, accepted)
 		if err == nil {
+			p.identify(c, l.own())
 			return &Conn{Conn: c, peer: p}, nil
 		}
 		_ = c.Close()

@@ -1,0 +1,147 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/keytether/keytether/internal/agentwire"
+)
+
+const notGiven = "nothing was given to this program"
+
+// gate decides which programs get tokens, proofs and signatures, and remembers who
+// came. It has a lock of its own.
+type gate struct {
+	mu        sync.Mutex
+	doors     map[string]*door // by profile
+	questions map[questionKey]*question
+	asked     int
+}
+
+// admit says whether the caller may use a profile. It waits where a person is asked.
+func (a *agent) admit(ctx context.Context, p *profile, scope string) error {
+	who := p.whoami()
+	c := callerOf(ctx)
+	seen, err := a.enter(who.Profile, c)
+	if err != nil {
+		return err
+	}
+	if err = a.judge(ctx, c, who, scope); err != nil {
+		a.gate.mu.Lock()
+		seen.Refused++
+		a.gate.mu.Unlock()
+	}
+	return err
+}
+
+// enter records the caller and holds it to its rate.
+func (a *agent) enter(profile string, c caller) (*agentwire.Caller, error) {
+	now := a.now()
+	a.gate.mu.Lock()
+	d := a.gate.doors[profile]
+	if d == nil {
+		d = &door{programs: map[callerKey]*program{}}
+		a.gate.doors[profile] = d
+	}
+	p, seen, known, ok := d.note(c, now)
+	slow := ok && !p.calls.take(now, callRate, callBurst)
+	if slow {
+		seen.Refused++
+	}
+	a.gate.mu.Unlock()
+	switch {
+	case !ok:
+		return nil, agentwire.NewError(agentwire.Busy, notGiven, fmt.Sprintf("more than %d programs asked for the first time in a short time", int(freshBurst)), "Look at `keytether status` for what asks, then try again in a minute", nil)
+	case slow:
+		return nil, agentwire.NewError(agentwire.Busy, notGiven, "it asks too often", "Ask once for each request, and try again in a second", nil)
+	case !known:
+		a.log.Info("a program asks for the first time", "profile", profile, "executable", c.Executable, "replaced", c.Replaced,
+			"script", c.Script, "through", c.through, "host", c.host, "pid", c.pid, "started", c.StartedAt)
+	}
+	return seen, nil
+}
+
+// judge asks the rules, then the person where the rules say so.
+func (a *agent) judge(ctx context.Context, c caller, who agentwire.Whoami, scope string) error {
+	var rules Rules
+	if a.opt.Rules != nil {
+		var err error
+		if rules, err = a.opt.Rules(who.Profile); err != nil {
+			return agentwire.NewError(agentwire.Denied, notGiven, "which programs may ask is not known: "+err.Error(), "Correct the config; the agent reads it again by itself", err)
+		}
+	}
+	if err := allowed(c, rules, who.Resource); err != nil {
+		return agentwire.NewError(agentwire.Denied, notGiven, c.name()+" may not use profile "+who.Profile+": "+err.Error(), mendCaller(err), err)
+	}
+	if !rules.Confirm && !a.opt.Confirm {
+		return nil
+	}
+	return a.confirmed(ctx, c, who, scope)
+}
+
+// mayForce says whether a caller's word that a token was refused may make the agent
+// renew. The counted word costs the server a refresh.
+func (a *agent) mayForce(ctx context.Context, profile string) bool {
+	c := callerOf(ctx)
+	a.gate.mu.Lock()
+	defer a.gate.mu.Unlock()
+	d := a.gate.doors[profile]
+	if d == nil || d.programs[c.key()] == nil {
+		return true
+	}
+	return d.programs[c.key()].forced.take(a.now(), forceRate, forceBurst)
+}
+
+// showCallers adds to a status who asked, the last first, and what waits for the
+// person.
+func (a *agent) showCallers(s *agentwire.StatusResponse) {
+	a.gate.mu.Lock()
+	for i := range s.Profiles {
+		p := &s.Profiles[i]
+		d := a.gate.doors[p.Profile]
+		if d == nil {
+			continue
+		}
+		for _, program := range d.programs {
+			for _, c := range program.scripts {
+				shown := *c
+				shown.LastAt = agentwire.Moment(c.LastAt)
+				p.Callers = append(p.Callers, shown)
+			}
+		}
+		slices.SortFunc(p.Callers, func(x, y agentwire.Caller) int {
+			return cmp.Or(y.LastAt.Compare(x.LastAt), cmp.Compare(x.Executable, y.Executable), cmp.Compare(x.Script, y.Script))
+		})
+		p.Callers = p.Callers[:min(len(p.Callers), maxCallers)]
+	}
+	a.gate.mu.Unlock()
+	s.Confirmations = a.openQuestions()
+}
+
+// Bounds of what programs may ask for. An honest storm passes: fifty processes at
+// once, or one that makes a thousand requests a second.
+const (
+	callRate, callBurst = 4000.0, 8000.0 // of one program, a second
+
+	// A package that makes itself a new executable for each call is slowed down to
+	// what a person can read.
+	freshRate, freshBurst = 0.5, 30.0
+
+	// A refused token is one that the server ended: rare.
+	forceRate, forceBurst = 1.0 / 12, 5.0
+
+	maxCallers = 64 // programs that are remembered for a profile
+	maxScripts = 16 // of one program
+
+	// confirmTime is how long a program waits for the person, unansweredTime how long
+	// it is refused after that before the person is asked again.
+	confirmTime    = time.Minute
+	unansweredTime = 5 * time.Minute
+
+	maxWaiting   = 8   // questions at a time: no flood of notices
+	maxQuestions = 512 // with their answers
+)
