@@ -31,10 +31,14 @@ func IsRepository(dir string) bool {
 	return true
 }
 
-// git makes a command that runs nothing that the repository's config names, and fetches nothing.
+// git makes a command that runs nothing that the repository's config names (file system monitor,
+// signature checker, pager, what fetches by ssh), and fetches nothing, not even what a partial
+// clone has left out: versions that do not know GIT_NO_LAZY_FETCH find every protocol forbidden.
 func git(ctx context.Context, dir string, args ...string) *exec.Cmd {
-	c := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "core.fsmonitor=false", "--no-optional-locks"}, args...)...)
-	c.Env = append(c.Environ(), "GIT_NO_LAZY_FETCH=1", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
+	c := exec.CommandContext(ctx, "git", append([]string{
+		"-C", dir, "-c", "core.fsmonitor=false", "-c", "log.showSignature=false", "--no-pager", "--no-optional-locks",
+	}, args...)...)
+	c.Env = append(c.Environ(), "GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=none", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
 	return c
 }
 
@@ -107,19 +111,28 @@ func introduced(ctx context.Context, repo, object string) string {
 	return lines[0]
 }
 
+// modeSubmodule is a commit of another repository.
+const modeSubmodule = "160000"
+
 // Staged looks through what the next commit would hold of files that it changes.
 func (s *Scanner) Staged(ctx context.Context, repo string) error {
-	paths, err := gitLines(ctx, repo, "\x00", "diff", "--cached", "--name-only", "-z", "--diff-filter=ACMRT", "--no-ext-diff", "--no-textconv")
+	// Each change is ":MODE MODE OBJECT OBJECT STATUS", a zero byte, the path and another one
+	// (git-diff, raw output format).
+	fields, err := gitLines(ctx, repo, "\x00", "diff", "--cached", "--raw", "-z", "--no-abbrev", "--no-renames", "--no-relative",
+		"--ignore-submodules=none", "--diff-filter=AMT", "--no-ext-diff", "--no-textconv")
 	if err != nil {
 		return err
 	}
-	var objects []string
-	for _, p := range paths {
-		lines, err := gitLines(ctx, repo, "\n", "rev-parse", "--verify", "--quiet", ":"+p)
-		if err != nil || len(lines) != 1 {
-			continue // a submodule, or gone meanwhile
+	var objects, paths []string
+	for change := range slices.Chunk(fields, 2) {
+		about := strings.Fields(change[0])
+		if len(change) != 2 || len(about) != 5 {
+			return fmt.Errorf("%w: its answer was not understood", ErrGit)
 		}
-		objects = append(objects, lines[0])
+		if about[1] == modeSubmodule {
+			continue
+		}
+		objects, paths = append(objects, about[3]), append(paths, change[1])
 	}
 	if len(objects) == 0 {
 		return nil

@@ -124,6 +124,91 @@ func TestStaged(t *testing.T) {
 	}
 }
 
+// TestStagedOddNames: no name of a file hides it, neither from git's revision syntax nor in a
+// folder that diff.relative would leave out.
+func TestStagedOddNames(t *testing.T) {
+	r := newRepository(t)
+	names := []string{"0:env", "1:env", "-env", ":env", "a\nb", "sp ace", "ünï", "x/env", "@{0}"}
+	for _, name := range names {
+		r.write(name, mint(secret.Code)+" of "+name)
+	}
+	r.git("add", "-A")
+	r.git("config", "diff.relative", "true")
+	s := New(Rules{})
+	if err := s.Staged(t.Context(), filepath.Join(r.dir, "x")); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, f := range s.Report().Findings {
+		found[f.Source] = true
+	}
+	for _, name := range names {
+		if !found[name] {
+			t.Errorf("%q was not looked at", name)
+		}
+	}
+}
+
+// TestStrangersRepository: nothing that the config of a repository names is run, whatever it is
+// called.
+//
+// Invariant: HY-4
+func TestStrangersRepository(t *testing.T) {
+	r := newRepository(t)
+	ran := filepath.Join(t.TempDir(), "ran")
+	program := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"$*\" >>'"+ran+"'\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.write("env", refresh())
+	r.write("folder/file", "nothing")
+	r.write(".gitattributes", "* diff=d filter=f\n")
+	r.commit("first")
+	signed := strings.Replace(r.git("cat-file", "commit", "HEAD"), "\n\n", "\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n iQEz\n -----END PGP SIGNATURE-----\n\n", 1)
+	c := exec.Command("git", "-C", r.dir, "hash-object", "-t", "commit", "-w", "--stdin")
+	c.Stdin = strings.NewReader(signed)
+	commit, err := c.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.git("update-ref", "refs/heads/main", strings.TrimSpace(string(commit)))
+	r.write("env", refresh()+" again")
+	r.git("add", "-A")
+	for _, key := range []string{
+		"core.fsmonitor", "core.pager", "pager.log", "pager.diff", "core.sshCommand", "core.alternateRefsCommand", "core.editor", "core.askPass",
+		"gpg.program", "gpg.ssh.program", "diff.external", "diff.d.command", "diff.d.textconv", "filter.f.clean", "filter.f.smudge", "filter.f.process",
+	} {
+		r.git("config", key, program)
+	}
+	r.git("config", "core.hooksPath", filepath.Dir(program))
+	r.git("config", "log.showSignature", "true")
+	_ = os.Remove(ran) // what git itself did of that until now
+	s := New(Rules{})
+	if err := s.History(t.Context(), r.dir); err != nil || len(s.Report().Findings) == 0 {
+		t.Errorf("%v, %+v", err, s.Report())
+	}
+	if err := s.Staged(t.Context(), r.dir); err != nil {
+		t.Error(err)
+	}
+	// A folder is gone that a partial clone would fetch.
+	tree := r.git("rev-parse", "HEAD:folder")
+	if err := os.Remove(filepath.Join(r.dir, ".git", "objects", tree[:2], tree[2:])); err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range map[string]string{
+		"core.repositoryFormatVersion": "1", "extensions.partialClone": "origin", "remote.origin.promisor": "true",
+		"remote.origin.url": "ext::" + program, "remote.origin.uploadPack": program, "protocol.ext.allow": "always",
+	} {
+		r.git("config", key, value)
+	}
+	if err := New(Rules{}).History(t.Context(), r.dir); !errors.Is(err, ErrGit) {
+		t.Errorf("an object is missing: %v", err)
+	}
+	if b, err := os.ReadFile(ran); err == nil {
+		t.Errorf("a program that the repository names was run: %s", b)
+	}
+}
+
 // TestHookStopsACommit uses git itself; the program that the hook names is a stand-in here.
 func TestHook(t *testing.T) {
 	r := newRepository(t)
