@@ -67,7 +67,7 @@ var table = []rule{
 	{"internal/keystore/records", "keystore keystore/softkey jws secret", "", "how keys and entries are written down does not depend on where"},
 	{"internal/keystore/keychain", "keystore keystore/records secret jws", "github.com/zalando/go-keyring", "one library speaks to the keychains, under a time limit"},
 	{"internal/keystore/kernel", "keystore keystore/records secret jws", "golang.org/x/sys", "a store in the kernel's memory asks the kernel alone"},
-	{"internal/keystore/file", "keystore keystore/records keystore/safefile secret jws", "filippo.io/age", "a file that is never plain; what holds its key is a Sealer, which this package does not know"},
+	{"internal/keystore/file", "keystore keystore/locked keystore/records keystore/safefile secret jws", "filippo.io/age", "a file that is never plain; what holds its key is a Sealer, which this package does not know"},
 	{"internal/keystore/stores", "keystore keystore/keychain keystore/kernel keystore/file keystore/tpm secret", "", "the list and the order of the stores, and nothing that opens one itself"},
 	{"internal/keystore/safefile", "", "golang.org/x/sys", "what makes a file safe to believe is one question with one answer, for every store with a file"},
 	{"internal/keystore/tpm", "keystore keystore/safefile jws secret", "github.com/google/go-tpm golang.org/x/crypto/chacha20poly1305 golang.org/x/sys", "the one package that speaks to a chip; what it knows of TPMs stays in it"},

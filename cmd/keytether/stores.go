@@ -67,6 +67,9 @@ func probeStores(ctx context.Context, getenv func(string) string, choose string)
 				}
 				return
 			}
+			if errors.Is(err, keystore.ErrPassphrase) || errors.Is(err, keystore.ErrNewPassphrase) {
+				return // it works, and a person opens it
+			}
 			r.Why = err.Error()
 			if p, ok := errors.AsType[*keystore.Problem](keystore.AsProblem(k.Name, err)); ok {
 				r.Why, r.Mend = p.Why, p.Mend

@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -18,7 +20,8 @@ import (
 
 // cmdTTY runs a program whose standard input, output and error are one terminal, wants exit code
 // N, and writes all that the terminal showed to the file tty. TTY_COLUMNS is its width; when it
-// shows the text in TTY_ENTER, Enter is pressed.
+// shows the text in TTY_ENTER, Enter is pressed. The file typed has what
+// else is typed, a line each: what is waited for, "|", and the answer.
 func cmdTTY(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: tty N program args…")
@@ -43,7 +46,16 @@ func cmdTTY(ts *testscript.TestScript, neg bool, args []string) {
 	err = c.Start()
 	_ = pts.Close() // ours: reading then ends when the program's is closed
 	ts.Check(err)
-	shown, err := readTTY(ptm, ts.Getenv("TTY_ENTER"))
+	var answers [][2]string
+	if enter := ts.Getenv("TTY_ENTER"); enter != "" {
+		answers = append(answers, [2]string{enter, ""})
+	}
+	typed, _ := os.ReadFile(ts.MkAbs("typed"))
+	for line := range strings.Lines(string(typed)) {
+		prompt, answer, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "|")
+		answers = append(answers, [2]string{prompt, answer})
+	}
+	shown, err := readTTY(ptm, answers)
 	if !errors.Is(err, syscall.EIO) { // how Linux says that the other side is gone
 		ts.Check(err)
 	}
@@ -58,9 +70,10 @@ func cmdTTY(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// readTTY reads all that a terminal shows, and presses Enter once as soon as that holds a text.
-func readTTY(ptm *os.File, enter string) ([]byte, error) {
+// readTTY reads all that a terminal shows, and types each answer once, after its text was shown.
+func readTTY(ptm *os.File, answers [][2]string) ([]byte, error) {
 	var shown []byte
+	seen := 0 // where the text before ended
 	piece := make([]byte, 4096)
 	for {
 		n, err := ptm.Read(piece)
@@ -71,11 +84,17 @@ func readTTY(ptm *os.File, enter string) ([]byte, error) {
 			}
 			return shown, err
 		}
-		if enter != "" && bytes.Contains(shown, []byte(enter)) {
-			enter = ""
-			if _, err := ptm.WriteString("\n"); err != nil {
+		for len(answers) > 0 {
+			at := bytes.Index(shown[seen:], []byte(answers[0][0]))
+			if at < 0 {
+				break
+			}
+			seen += at + len(answers[0][0])
+			time.Sleep(100 * time.Millisecond) // a person: until the terminal shows nothing more
+			if _, err := ptm.WriteString(answers[0][1] + "\n"); err != nil {
 				return shown, err
 			}
+			answers = answers[1:]
 		}
 	}
 }

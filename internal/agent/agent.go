@@ -9,6 +9,7 @@
 //	profile.go    one login's tokens   renew.go   single-flight renewal
 //	home.go       the kinds of stores  keep.go    where a login is kept, and where next when that fails
 //	restore.go    an earlier agent's logins       watch.go   what nobody tells the agent
+//	sealed.go     the store that is sealed with a passphrase
 //	approval.go   the signature under a decision about a login elsewhere
 //	authorize.go  one request's headers, only where confine.go lets it go
 //	gate.go       who asks, and may: caller.go, allow.go, confirm.go
@@ -162,6 +163,9 @@ func serve(ctx context.Context, o Options) error {
 	a.closeForwards()
 	a.settle()
 	a.wipeAll(why)
+	if at := a.vault.sealed(); at != nil {
+		at.lock()
+	}
 	return err
 }
 
@@ -238,6 +242,7 @@ type agent struct {
 	restored chan struct{} // closed when logins of an earlier agent were looked for
 	marking  sync.Mutex
 	gate     gate
+	shutting sync.Mutex // held while the sealed store is shut
 
 	mu       sync.Mutex
 	profiles map[string]*profile
@@ -253,7 +258,8 @@ type agent struct {
 	lastUse  time.Time
 	missing  map[*home]bool // known to hold logins, and cannot be opened
 	lastFind time.Time
-	stale    []string // of the marker that was found
+	wrongAt  time.Time // when a wrong passphrase was given for the sealed store
+	stale    []string  // of the marker that was found
 }
 
 func newAgent(ctx context.Context, o Options) *agent {

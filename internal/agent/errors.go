@@ -36,6 +36,8 @@ var kinds = []struct {
 	{oauthclient.ErrAnswer, agentwire.Failed, "Try again; if that repeats, ask who runs the server"},
 	{keystore.ErrName, agentwire.Usage, "Name the profile with letters, digits, - and _"},
 	{keystore.ErrNoKey, agentwire.NotLoggedIn, "The proof key is gone: run `keytether login`"},
+	{keystore.ErrPassphrase, agentwire.PassphraseWanted, ""},
+	{keystore.ErrNewPassphrase, agentwire.NewPassphraseWanted, ""},
 	{keystore.ErrUnusable, agentwire.StoreUnusable, ""},
 }
 
@@ -54,6 +56,9 @@ func wireError(err error, what string) *agentwire.Error {
 			continue
 		}
 		why, do := err.Error(), k.do
+		if do == "" {
+			do = mend(err)
+		}
 		if w, y, d, ok := oauthclient.Explain(err); ok {
 			why = w + ": " + y
 			if d != "" {

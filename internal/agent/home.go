@@ -53,6 +53,27 @@ func (p *home) use(ctx context.Context, f func(context.Context, keystore.Store) 
 	return p.note(err)
 }
 
+// alone runs f while nobody uses the store.
+func (p *home) alone(ctx context.Context, limit time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return keystore.AsProblem(p.kind.Name, ctx.Err())
+	}
+	return f(ctx)
+}
+
+// lock wipes what a passphrase opened, and closes the store.
+func (p *home) lock() {
+	p.kind.Lock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.store = nil
+}
+
 // open gives the store. The turn is held.
 func (p *home) open(ctx context.Context) (keystore.Store, error) {
 	p.mu.Lock()
@@ -139,6 +160,16 @@ func newVault(o Options) *vault {
 func (v *vault) named(name string) *home {
 	for _, p := range v.places {
 		if p.kind.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// sealed is the place that a person opens with a passphrase, or nil.
+func (v *vault) sealed() *home {
+	for _, p := range v.places {
+		if p.kind.Unlock != nil {
 			return p
 		}
 	}

@@ -46,6 +46,9 @@ func (a *agent) choose(ctx context.Context, s *attempt) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if wantsPassphrase(err) && len(places) == 1 && choice == p.kind.Name {
+			return wireError(err, couldNot)
+		}
 		a.log.Info("a store was passed over", "store", p.kind.Name, "err", err)
 		why = append(why, p.reason(err))
 		if do == "" {

@@ -60,6 +60,10 @@ const (
 	// wrongWait is how long no passphrase is looked at after a wrong one.
 	wrongWait = time.Second
 
+	// unlockTime bounds the opening of a store with a passphrase: scrypt takes a second of a
+	// machine that is not busy.
+	unlockTime = 30 * time.Second
+
 	// maxLog is when the log file is turned over; one old one is kept.
 	maxLog = 1 << 20
 

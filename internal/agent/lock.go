@@ -41,6 +41,7 @@ func (a *agent) setLock(r *http.Request) (any, error) {
 		return nil, a.lock.refusal()
 	}
 	a.lock = lock{on: true, why: "somebody locked it", hash: secret.New(req.Passphrase.Reveal()).Hash()}
+	a.background(a.shutStore)
 	return agentwire.Empty{}, nil
 }
 

@@ -135,6 +135,9 @@ func (a *agent) takeOver(at *home, f found) {
 	name := p.who.Profile
 	winner, loser := p, a.profiles[name]
 	switch {
+	case loser != nil && loser.slot == p.slot && loser.at() == at:
+		a.mu.Unlock()
+		return // it is this one
 	case loser != nil && loser.saved > p.saved:
 		winner, loser = loser, p
 	case loser == nil && len(a.profiles) >= maxProfiles:

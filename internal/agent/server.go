@@ -32,6 +32,7 @@ func (a *agent) handler() http.Handler {
 	handle(http.MethodPost, agentwire.PathConfirmations, a.unlocked(a.answerConfirmation))
 	handle(http.MethodPost, agentwire.PathLock, a.unlocked(a.setLock))
 	handle(http.MethodPost, agentwire.PathUnlock, a.unlock)
+	handle(http.MethodPost, agentwire.PathUnlockStore, a.unlocked(a.unlockStore))
 	handle(http.MethodPost, agentwire.PathStop, a.stop)
 	handle(http.MethodPost, agentwire.PathForward, a.unlocked(a.openForward))
 	handle(http.MethodPost, agentwire.PathForwardEnd, a.endForward)

@@ -57,5 +57,6 @@ func (a *agent) lockItself(why string) {
 	for _, p := range a.profiles {
 		p.forgetTokens()
 	}
+	a.background(a.shutStore)
 	a.log.Info("the agent locked itself", "why", why)
 }

@@ -33,6 +33,7 @@
 //	POST /v1/confirmations        [ConfirmationRequest] [Empty]
 //	POST /v1/agent/lock           [LockRequest]       [Empty]
 //	POST /v1/agent/unlock         [LockRequest]       [Empty]
+//	POST /v1/agent/unlock/store   [UnlockStoreRequest] [Empty]
 //	POST /v1/agent/stop           [StopRequest]       [Empty]
 //
 // An answer that is not 200 carries an [Error]: code, what, why, do. The codes are a closed
@@ -70,17 +71,18 @@ const ProtocolMin = 1
 
 // The paths of the calls.
 const (
-	PathVersion   = "/v1/version"
-	PathStatus    = "/v1/status"
-	PathWhoami    = "/v1/whoami"
-	PathLogin     = "/v1/login"
-	PathLoginCode = "/v1/login/code"
-	PathLogout    = "/v1/logout"
-	PathToken     = "/v1/token"
-	PathAuthorize = "/v1/authorize"
-	PathLock      = "/v1/agent/lock"
-	PathUnlock    = "/v1/agent/unlock"
-	PathStop      = "/v1/agent/stop"
+	PathVersion     = "/v1/version"
+	PathStatus      = "/v1/status"
+	PathWhoami      = "/v1/whoami"
+	PathLogin       = "/v1/login"
+	PathLoginCode   = "/v1/login/code"
+	PathLogout      = "/v1/logout"
+	PathToken       = "/v1/token"
+	PathAuthorize   = "/v1/authorize"
+	PathLock        = "/v1/agent/lock"
+	PathUnlock      = "/v1/agent/unlock"
+	PathUnlockStore = "/v1/agent/unlock/store"
+	PathStop        = "/v1/agent/stop"
 )
 
 // DefaultProfile is meant where a request names no profile.

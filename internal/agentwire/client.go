@@ -90,6 +90,12 @@ func (c *Client) Unlock(ctx context.Context, r LockRequest) error {
 	return err
 }
 
+// UnlockStore opens the store that is sealed with a passphrase.
+func (c *Client) UnlockStore(ctx context.Context, r UnlockStoreRequest) error {
+	_, err := call[Empty](ctx, c, http.MethodPost, PathUnlockStore, r)
+	return err
+}
+
 // Stop ends the agent.
 func (c *Client) Stop(ctx context.Context, r StopRequest) error {
 	_, err := call[Empty](ctx, c, http.MethodPost, PathStop, r)

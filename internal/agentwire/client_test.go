@@ -61,10 +61,11 @@ func TestClientCallsMatchTheVectors(t *testing.T) {
 			}
 			return c.NoteDecoy(t.Context(), with[Decoy](t, v))
 		},
-		PathLock:      func(c *Client, v vector) error { return c.Lock(t.Context(), with[LockRequest](t, v)) },
-		PathUnlock:    func(c *Client, v vector) error { return c.Unlock(t.Context(), with[LockRequest](t, v)) },
-		PathStop:      func(c *Client, v vector) error { return c.Stop(t.Context(), with[StopRequest](t, v)) },
-		PathLoginCode: func(c *Client, v vector) error { return c.LoginCode(t.Context(), with[LoginCodeRequest](t, v)) },
+		PathLock:        func(c *Client, v vector) error { return c.Lock(t.Context(), with[LockRequest](t, v)) },
+		PathUnlock:      func(c *Client, v vector) error { return c.Unlock(t.Context(), with[LockRequest](t, v)) },
+		PathUnlockStore: func(c *Client, v vector) error { return c.UnlockStore(t.Context(), with[UnlockStoreRequest](t, v)) },
+		PathStop:        func(c *Client, v vector) error { return c.Stop(t.Context(), with[StopRequest](t, v)) },
+		PathLoginCode:   func(c *Client, v vector) error { return c.LoginCode(t.Context(), with[LoginCodeRequest](t, v)) },
 		PathForward: func(c *Client, v vector) error {
 			_, err := c.Forward(t.Context(), with[ForwardRequest](t, v))
 			return err

@@ -11,21 +11,23 @@ import (
 type Code string
 
 const (
-	Failed             Code = "failed"               // [1] anything that has no code of its own
-	Locked             Code = "locked"               // [1] the agent is locked; unlock it
-	Clock              Code = "clock"                // [1] this machine's clock is wrong
-	AgentGone          Code = "agent_gone"           // [1] the agent ended, or never answered; made by the client, never sent
-	Busy               Code = "busy"                 // [1] the agent was asked to stop only if idle, and is not
-	Unsupported        Code = "unsupported"          // [1] this agent does not know the call or the protocol
-	Usage              Code = "usage"                // [2] the request is wrong
-	NotLoggedIn        Code = "not_logged_in"        // [3] no login, or the grant was revoked or has expired
-	Denied             Code = "denied"               // [4] by the person or by policy
-	Scope              Code = "scope"                // [4] more scope than the login was given
-	ResourceNotAllowed Code = "resource_not_allowed" // [4] the URL or resource is not this login's
-	AccountMismatch    Code = "account_mismatch"     // [4] the person signed in as another account than was asked for
-	Expired            Code = "expired"              // [5] nobody finished the login in time
-	Unreachable        Code = "unreachable"          // [6] the server cannot be reached
-	StoreUnusable      Code = "store_unusable"       // [7] no credential store works
+	Failed              Code = "failed"                // [1] anything that has no code of its own
+	Locked              Code = "locked"                // [1] the agent is locked; unlock it
+	Clock               Code = "clock"                 // [1] this machine's clock is wrong
+	AgentGone           Code = "agent_gone"            // [1] the agent ended, or never answered; made by the client, never sent
+	Busy                Code = "busy"                  // [1] the agent was asked to stop only if idle, and is not
+	Unsupported         Code = "unsupported"           // [1] this agent does not know the call or the protocol
+	Usage               Code = "usage"                 // [2] the request is wrong
+	NotLoggedIn         Code = "not_logged_in"         // [3] no login, or the grant was revoked or has expired
+	Denied              Code = "denied"                // [4] by the person or by policy
+	Scope               Code = "scope"                 // [4] more scope than the login was given
+	ResourceNotAllowed  Code = "resource_not_allowed"  // [4] the URL or resource is not this login's
+	AccountMismatch     Code = "account_mismatch"      // [4] the person signed in as another account than was asked for
+	Expired             Code = "expired"               // [5] nobody finished the login in time
+	Unreachable         Code = "unreachable"           // [6] the server cannot be reached
+	StoreUnusable       Code = "store_unusable"        // [7] no credential store works
+	PassphraseWanted    Code = "passphrase_wanted"     // [7] the store that was named is locked; unlock it (UnlockStoreRequest)
+	NewPassphraseWanted Code = "new_passphrase_wanted" // [7] the store that was named is made with a passphrase, and is not there yet
 )
 
 var statuses = []struct {
@@ -47,6 +49,8 @@ var statuses = []struct {
 	{Expired, http.StatusGone},
 	{Unreachable, http.StatusBadGateway},
 	{StoreUnusable, http.StatusInternalServerError},
+	{PassphraseWanted, http.StatusLocked},
+	{NewPassphraseWanted, http.StatusLocked},
 }
 
 // Codes gives the closed list, in the order of the exit codes.

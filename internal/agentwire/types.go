@@ -250,6 +250,15 @@ type LockRequest struct {
 	Passphrase Secret `json:"passphrase,omitzero"`
 }
 
+// UnlockStoreRequest opens the credential store that is sealed with a person's passphrase. Without
+// one it asks which is wanted: the answer is an error of code "passphrase_wanted" or
+// "new_passphrase_wanted", or {} where none is. A wrong passphrase changes nothing, and is answered
+// by "passphrase_wanted" again.
+type UnlockStoreRequest struct {
+	Passphrase Secret `json:"passphrase,omitzero"`
+	New        bool   `json:"new,omitempty"` // the person chose it just now: it may make the store
+}
+
 // StopRequest ends the agent. With IfIdle it is refused with code "busy" while the agent holds
 // a grant that would be lost or runs a login; the agent decides and stops in one step.
 type StopRequest struct {

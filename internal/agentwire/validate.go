@@ -64,6 +64,17 @@ func callerName(name string) bool { return slices.Contains(callerNames, name) }
 // Validate checks shapes only.
 func (r *LoginCodeRequest) Validate() error { return text("login", r.Login) }
 
+// maxPassphrase bounds a passphrase in bytes.
+const maxPassphrase = 1 << 10
+
+// Validate checks shapes only.
+func (r *UnlockStoreRequest) Validate() error {
+	if p := r.Passphrase.Reveal(); len(p) > maxPassphrase || strings.ContainsFunc(p, func(c rune) bool { return c < 0x20 || c == 0x7f }) {
+		return usage("the request is wrong", "passphrase is longer than 1024 bytes or holds a control character")
+	}
+	return nil
+}
+
 // Validate checks shapes only.
 func (r *LogoutRequest) Validate() error {
 	if r.All && r.Profile != "" {

@@ -53,7 +53,7 @@ func messages() []any {
 	return []any{
 		new(Version), new(LoginRequest), new(LoginCodeRequest), new(LogoutRequest), new(LogoutResponse), new(Whoami),
 		new(StatusResponse), new(TokenRequest), new(TokenResponse), new(AuthorizeRequest),
-		new(AuthorizeResponse), new(ApprovalRequest), new(ApprovalResponse), new(Notice), new(Decoy), new(DecoysResponse), new(LockRequest), new(StopRequest),
+		new(AuthorizeResponse), new(ApprovalRequest), new(ApprovalResponse), new(Notice), new(Decoy), new(DecoysResponse), new(LockRequest), new(UnlockStoreRequest), new(StopRequest),
 		new(ForwardRequest), new(Forward), new(ForwardEndRequest),
 		new(Caller), new(Confirmation), new(ConfirmationsResponse), new(ConfirmationRequest), new(Error), new(Event),
 	}

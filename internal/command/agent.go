@@ -1,11 +1,9 @@
 package command
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -130,12 +128,17 @@ func (a *app) agentLockCmd() *cobra.Command {
 }
 
 func (a *app) agentUnlockCmd() *cobra.Command {
-	var ask bool
+	var ask, store bool
 	c := &cobra.Command{
 		Use:   "unlock",
-		Short: "Undo lock",
-		Args:  exactly(0, ""),
+		Short: "Undo lock; with --store, open the sealed file",
+		Long: `Undoes keytether agent lock. With --store it opens the sealed file that logins are kept in, which
+wants its passphrase after a restart of the agent and after a lock. It is asked for on the terminal.`,
+		Args: exactly(0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if store {
+				return a.unlockStore(c.Context(), ask)
+			}
 			r, agent, err := a.lockRequest(c.Context(), ask)
 			if err != nil {
 				return err
@@ -146,6 +149,7 @@ func (a *app) agentUnlockCmd() *cobra.Command {
 			return a.println("Unlocked.")
 		},
 	}
+	c.Flags().BoolVar(&store, "store", false, "open the sealed file, not the agent")
 	c.Flags().BoolVar(&ask, "passphrase-stdin", false, passphraseHelp)
 	return c
 }
@@ -153,14 +157,11 @@ func (a *app) agentUnlockCmd() *cobra.Command {
 func (a *app) lockRequest(ctx context.Context, ask bool) (agentwire.LockRequest, *agentwire.Client, error) {
 	var r agentwire.LockRequest
 	if ask {
-		line, err := bufio.NewReader(io.LimitReader(a.Stdin, 4096)).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return r, nil, fail("the passphrase could not be read", err, "")
+		p, err := a.passphraseLine("--passphrase-stdin")
+		if err != nil {
+			return r, nil, err
 		}
-		if line = strings.TrimRight(line, "\r\n"); line == "" {
-			return r, nil, usage("standard input holds no passphrase", "Write it there, or leave --passphrase-stdin out")
-		}
-		r.Passphrase = agentwire.NewSecret(line)
+		r.Passphrase = p
 	}
 	agent, err := a.runningAgent(ctx)
 	return r, agent, err

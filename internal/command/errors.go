@@ -69,7 +69,7 @@ func exitCode(c agentwire.Code) int {
 		return exitExpired
 	case agentwire.Unreachable:
 		return exitUnreachable
-	case agentwire.StoreUnusable:
+	case agentwire.StoreUnusable, agentwire.PassphraseWanted, agentwire.NewPassphraseWanted:
 		return exitStore
 	}
 	return exitFailed

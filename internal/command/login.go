@@ -20,6 +20,7 @@ type loginFlags struct {
 	noBrowser                               bool
 	callbackPort                            int
 	tokenFile                               string
+	passphrase                              bool
 }
 
 func (a *app) loginCmd() *cobra.Command {
@@ -39,6 +40,9 @@ It logs in at any OAuth server. Where no client is named and the server is not a
 but takes registrations (RFC 7591), it registers once for the profile. keytether status says what a
 server lacks, and what follows.
 
+Where store in config.yaml is file and there is no TPM, the file is sealed with a passphrase. It is
+asked for on the terminal when it is wanted, or taken by --store-passphrase-stdin.
+
 What is not named by a flag or by KEYTETHER_ISSUER and KEYTETHER_CLIENT is what the profile's last
 login was for. BROWSER names another browser than the desktop's: a list of commands, in which %s
 stands for the link.`,
@@ -57,6 +61,7 @@ stands for the link.`,
 	fs.StringVar(&f.flow, "flow", agentwire.FlowAuto, "auto, browser or device")
 	fs.BoolVar(&f.noBrowser, "no-browser", false, "print the link instead of opening it (KEYTETHER_NO_BROWSER)")
 	fs.IntVar(&f.callbackPort, "callback-port", 0, "the port that the browser comes back to, where only some are forwarded; 0 is any")
+	fs.BoolVar(&f.passphrase, "store-passphrase-stdin", false, "read the passphrase of the sealed file, where it wants one, from the first line of standard input")
 	a.profileFlag(c)
 	a.jsonFlag(c, "one event a line as JSON: browser, device_code, waiting, done, error")
 	return c
@@ -97,9 +102,18 @@ func (a *app) loginWith(ctx context.Context, f loginFlags, v *view) error {
 	if err != nil {
 		return err
 	}
+	if f.passphrase && f.tokenFile == "-" {
+		return usage("standard input cannot be both the initial access token and the passphrase", "Name a file with --registration-token-file")
+	}
 	token, err := a.registrationToken(f.tokenFile)
 	if err != nil {
 		return err
+	}
+	var passphrase agentwire.Secret
+	if f.passphrase && !isTerminal(a.Stdin) {
+		if passphrase, err = a.passphraseLine("--store-passphrase-stdin"); err != nil {
+			return err
+		}
 	}
 	folder, _ := os.Getwd() // without one, a relative path says nothing
 	r := agentwire.LoginRequest{
@@ -121,7 +135,16 @@ func (a *app) loginWith(ctx context.Context, f loginFlags, v *view) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	who, err := v.follow(ctx, func(on func(agentwire.Event) error) error { return agent.Login(ctx, r, on) })
+	who, err := v.follow(ctx, func(on func(agentwire.Event) error) error {
+		err := agent.Login(ctx, r, on)
+		if !errors.Is(err, agentwire.PassphraseWanted) && !errors.Is(err, agentwire.NewPassphraseWanted) {
+			return err
+		}
+		if err := a.openStore(ctx, agent, passphrase, err); err != nil {
+			return err
+		}
+		return agent.Login(ctx, r, on)
+	})
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,10 @@ var (
 	ErrNoKey    = errors.New("keystore: there is no such proof key")
 	ErrUnusable = errors.New("keystore: this store cannot be used") // exit code 7, once no other store works
 	ErrName     = errors.New("keystore: not the name of a key or an entry")
+
+	// Of a store that a person opens with a passphrase (Kind.Unlock).
+	ErrPassphrase    = errors.New("keystore: this store is locked and wants its passphrase")
+	ErrNewPassphrase = errors.New("keystore: this store is not there yet and wants a passphrase to be made with")
 )
 
 // MaxName is the longest name of a key or an entry, in bytes.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/keytether/keytether/internal/secret"
 )
 
 // Life says what a kind of store outlives.
@@ -38,6 +40,14 @@ type Kind struct {
 	// an entry of its own. It asks nobody anything. An error wraps ErrUnusable, and is a
 	// *Problem where there is a mend. It returns within ctx, whatever the store does.
 	Open func(ctx context.Context) (Store, error)
+
+	// Unlock lets Open open a store that a person has a passphrase for, until Lock. With fresh the
+	// passphrase may be a new one, and makes the store where there is none. A passphrase that is
+	// wrong or not good enough is ErrPassphrase or ErrNewPassphrase, and changes nothing. The
+	// passphrase itself is not kept. Nil where nobody has one; then Lock is too.
+	Unlock func(ctx context.Context, passphrase secret.Value, fresh bool) error
+	// Lock overwrites what Unlock left in memory. Stores that are open stay so.
+	Lock func()
 }
 
 // Importer is a store that can take over the proof key of another one, so that a login survives

@@ -25,6 +25,7 @@ import (
 	"github.com/keytether/keytether/internal/keystore"
 	"github.com/keytether/keytether/internal/keystore/records"
 	"github.com/keytether/keytether/internal/keystore/safefile"
+	"github.com/keytether/keytether/internal/secret"
 )
 
 // Name is the kind's name.
@@ -54,11 +55,18 @@ type Options struct {
 	// Sealers are tried in this order when the file is made; later the one that the file names
 	// opens it. Without any the store is unusable.
 	Sealers []Sealer
+
+	// Passphrase adds a last Sealer: a person, who gives a passphrase to Kind.Unlock.
+	Passphrase bool
 }
 
 // Kind is the sealed file.
 func Kind(o Options) keystore.Kind {
-	return keystore.Kind{Name: Name, Life: keystore.Machine, Open: func(ctx context.Context) (keystore.Store, error) {
+	var p person
+	if o.Passphrase {
+		o.Sealers = append(slices.Clone(o.Sealers), &p)
+	}
+	k := keystore.Kind{Name: Name, Life: keystore.Machine, Open: func(ctx context.Context) (keystore.Store, error) {
 		if len(o.Sealers) == 0 {
 			return nil, &keystore.Problem{
 				Store: Name, Why: "nothing holds a key to seal the file with",
@@ -74,6 +82,16 @@ func Kind(o Options) keystore.Kind {
 		}
 		return s, nil
 	}}
+	if o.Passphrase {
+		k.Lock = p.lock
+		k.Unlock = func(ctx context.Context, pass secret.Value, fresh bool) error {
+			p.give(pass, fresh)
+			defer p.give(secret.Value{}, false)
+			_, err := k.Open(ctx)
+			return err
+		}
+	}
+	return k
 }
 
 // backend is the file. records.Store calls it from one goroutine at a time.
@@ -192,7 +210,7 @@ func (b *backend) save(ctx context.Context, c *content) error {
 }
 
 // begin makes an identity and has it sealed by the first sealer that can. The error is the first
-// one's.
+// one's, or that a passphrase is wanted.
 func (b *backend) begin(ctx context.Context) error {
 	id, err := age.GenerateX25519Identity()
 	if err != nil {
@@ -208,7 +226,7 @@ func (b *backend) begin(ctx context.Context) error {
 			b.head, err = newHeader(s.Name(), sealed)
 			return err
 		}
-		if first == nil {
+		if first == nil || errors.Is(err, keystore.ErrNewPassphrase) { // which a person can mend
 			first = err
 		}
 	}

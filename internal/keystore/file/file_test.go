@@ -315,7 +315,7 @@ func TestSealer(t *testing.T) {
 	problem(t, Options{Folder: folder, Sealers: []Sealer{other{Sealer: with("correct")}}}, "sealed by passphrase, which is not there")
 	problem(t, Options{Folder: "relative", Sealers: []Sealer{with("correct")}}, "not an absolute path")
 	ask := errors.New("nobody has given it")
-	_, err := Kind(Options{Folder: folder, Sealers: []Sealer{Passphrase(func(context.Context) (secret.Value, error) { return secret.Value{}, ask })}}).Open(t.Context())
+	_, err := Kind(Options{Folder: folder, Sealers: []Sealer{passphrase{get: func(context.Context) (secret.Value, error) { return secret.Value{}, ask }}}}).Open(t.Context())
 	if !errors.Is(err, ask) || !errors.Is(err, keystore.ErrUnusable) {
 		t.Errorf("%v", err)
 	}

@@ -11,13 +11,6 @@ import (
 	"github.com/keytether/keytether/internal/secret"
 )
 
-// Passphrase is a Sealer that needs a passphrase, by age's scrypt recipient: about a second of
-// work for each Seal and Unseal, that is, once for each time the store is opened. get gives the
-// passphrase that somebody gave before, or an error; it asks nobody, as Kind.Open does not.
-func Passphrase(get func(context.Context) (secret.Value, error)) Sealer {
-	return passphrase{get: get, logN: workFactor}
-}
-
 const (
 	workFactor    = 18 // age's own: 2^18 rounds
 	maxWorkFactor = 20
@@ -26,10 +19,12 @@ const (
 func wrongPassphrase() error {
 	return &keystore.Problem{
 		Store: Name, Why: "the passphrase is wrong, or the file is damaged",
-		Mend: "Try again with the passphrase that the file was made with",
+		Mend: "Try again with the passphrase that the file was made with", Err: keystore.ErrPassphrase,
 	}
 }
 
+// passphrase is a Sealer by age's scrypt recipient: about a second of work for each Seal and
+// Unseal. get gives the passphrase, or an error.
 type passphrase struct {
 	get  func(context.Context) (secret.Value, error)
 	logN int

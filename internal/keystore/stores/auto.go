@@ -2,11 +2,10 @@ package stores
 
 // Facts is what the choice depends on. Whoever calls looks them up.
 type Facts struct {
-	GOOS       string // as runtime.GOOS
-	Container  string // what says that this is a container, such as "/.dockerenv"; empty if none does
-	CI         string // what says that this is a CI job, such as "CI"; empty if none does
-	TPM        bool   // there is a TPM 2.0 device here, such as /dev/tpmrm0
-	Passphrase bool   // somebody gave a passphrase for the sealed file; Kinds sets it
+	GOOS      string // as runtime.GOOS
+	Container string // what says that this is a container, such as "/.dockerenv"; empty if none does
+	CI        string // what says that this is a CI job, such as "CI"; empty if none does
+	TPM       bool   // there is a TPM 2.0 device here, such as /dev/tpmrm0
 }
 
 // Choice says of one kind whether it is tried, and why or why not, in words for a person.
@@ -28,9 +27,9 @@ func Auto(f Facts) []Choice {
 	if !kernel.Use {
 		kernel.Why = "only Linux has a kernel keyring"
 	}
-	file := Choice{"file", f.TPM || f.Passphrase, "sealed, with a key that is not in the file"}
+	file := Choice{"file", f.TPM, "sealed, with a key that is not in the file"}
 	if !file.Use {
-		file.Why = "nothing holds a key to seal it with: neither a TPM nor a passphrase"
+		file.Why = "there is no TPM to seal it with, and a passphrase is asked for only where this store is named"
 	}
 	memory := Choice{"memory", true, "always works, and is gone with the agent"}
 

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/keytether/keytether/internal/keystore"
-	"github.com/keytether/keytether/internal/secret"
 )
 
 // TestAuto says for each place which stores are tried, in order.
@@ -22,12 +21,10 @@ func TestAuto(t *testing.T) {
 	}{
 		{"a laptop", Facts{GOOS: "linux", TPM: true}, "tpm keychain kernel file memory"},
 		{"a laptop without a TPM", Facts{GOOS: "linux"}, "keychain kernel memory"},
-		{"a passphrase", Facts{GOOS: "linux", Passphrase: true}, "keychain kernel file memory"},
 		{"macOS", Facts{GOOS: "darwin"}, "keychain memory"},
-		{"macOS with a passphrase", Facts{GOOS: "darwin", Passphrase: true}, "keychain file memory"},
 		{"Windows", Facts{GOOS: "windows", TPM: true}, "tpm keychain file memory"},
-		{"a container", Facts{GOOS: "linux", Container: "/.dockerenv", TPM: true, Passphrase: true}, "memory"},
-		{"a CI job", Facts{GOOS: "linux", CI: "CI", TPM: true, Passphrase: true}, "memory"},
+		{"a container", Facts{GOOS: "linux", Container: "/.dockerenv", TPM: true}, "memory"},
+		{"a CI job", Facts{GOOS: "linux", CI: "CI", TPM: true}, "memory"},
 		{"a CI job on macOS", Facts{GOOS: "darwin", CI: "CI"}, "memory"},
 		{"a CI job in a container", Facts{GOOS: "linux", CI: "CI", Container: "/.dockerenv"}, "memory"},
 	} {
@@ -50,17 +47,15 @@ func TestAuto(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	pass := func(context.Context) (secret.Value, error) { return secret.New("x"), nil }
 	for _, tt := range []struct {
 		o    Options
 		want string
 	}{
 		{Options{Facts: Facts{GOOS: "linux"}}, "keychain kernel memory"},
-		{Options{Facts: Facts{GOOS: "linux", TPM: true}, Passphrase: pass}, "tpm keychain kernel file memory"},
+		{Options{Facts: Facts{GOOS: "linux", TPM: true}}, "tpm keychain kernel file memory"},
 		{Options{Facts: Facts{GOOS: "linux"}, Choose: "auto"}, "keychain kernel memory"},
 		{Options{Facts: Facts{GOOS: "linux", CI: "CI"}, Choose: "file"}, "file"}, // a person's word
 		{Options{Choose: "tpm"}, "tpm"},
-		{Options{Facts: Facts{GOOS: "darwin"}, Passphrase: pass}, "keychain file memory"},
 		{Options{Choose: "memory"}, "memory"},
 	} {
 		kinds, err := Kinds(tt.o)

@@ -3,7 +3,6 @@
 package stores
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/keytether/keytether/internal/keystore/kernel"
 	"github.com/keytether/keytether/internal/keystore/keychain"
 	"github.com/keytether/keytether/internal/keystore/tpm"
-	"github.com/keytether/keytether/internal/secret"
 )
 
 // AutoName is the word of config that leaves the choice to Auto.
@@ -28,20 +26,13 @@ type Options struct {
 	Limit   time.Duration // of one call of the keychain
 	Folder  string        // absolute: the user's state folder, of the sealed file and of what the TPM made
 	Device  string        // the TPM; empty for the system's own
-
-	// Passphrase gives the one that somebody gave before, for the sealed file; nil if there is
-	// none. It asks nobody.
-	Passphrase func(context.Context) (secret.Value, error)
 }
 
-// sealers gives what may hold the sealed file's key, the TPM first.
+// sealers gives what may hold the sealed file's key before a person has to.
 func (o Options) sealers() []file.Sealer {
 	var out []file.Sealer
 	if o.Facts.TPM {
 		out = append(out, tpm.NewSealer(tpm.Options{Device: o.Device, Folder: o.Folder}))
-	}
-	if o.Passphrase != nil {
-		out = append(out, file.Passphrase(o.Passphrase))
 	}
 	return out
 }
@@ -49,11 +40,10 @@ func (o Options) sealers() []file.Sealer {
 // Kinds gives the kinds to try, first to last; with a Choose the one of that name. An unknown
 // name is keystore.ErrUnusable.
 func Kinds(o Options) ([]keystore.Kind, error) {
-	o.Facts.Passphrase = o.Passphrase != nil
 	all := map[string]keystore.Kind{
 		keychain.Name: keychain.Kind(keychain.Options{Service: o.Service, Limit: o.Limit}),
 		kernel.Name:   kernel.Kind(kernel.Options{Prefix: o.Service}),
-		file.Name:     file.Kind(file.Options{Folder: o.Folder, Sealers: o.sealers()}),
+		file.Name:     file.Kind(file.Options{Folder: o.Folder, Sealers: o.sealers(), Passphrase: true}),
 		"tpm":         tpm.Kind(tpm.Options{Device: o.Device, Folder: o.Folder}),
 		"memory":      keystore.MemoryKind(),
 	}

@@ -58,7 +58,7 @@ class Unreachable(KeytetherError):
 
 
 class StoreUnusable(KeytetherError):
-    """No credential store works."""
+    """No credential store works, or the one that was named wants its passphrase."""
 
 
 class AgentError(KeytetherError):
@@ -81,6 +81,8 @@ _EXIT_CODES: Dict[str, int] = {
     "expired": 5,
     "unreachable": 6,
     "store_unusable": 7,
+    "passphrase_wanted": 7,
+    "new_passphrase_wanted": 7,
 }
 
 _CLASSES: Dict[str, Type[KeytetherError]] = {
@@ -93,6 +95,8 @@ _CLASSES: Dict[str, Type[KeytetherError]] = {
     "expired": Expired,
     "unreachable": Unreachable,
     "store_unusable": StoreUnusable,
+    "passphrase_wanted": StoreUnusable,
+    "new_passphrase_wanted": StoreUnusable,
 }
 
 
