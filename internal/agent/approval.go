@@ -31,6 +31,9 @@ func (a *agent) approval(r *http.Request) (any, error) {
 	if !isDevice(req.Device) {
 		return nil, agentwire.NewError(agentwire.Usage, notSigned, "device is not the id of a device login", "", nil)
 	}
+	if len(req.Scope) == 0 && req.Decision == agentwire.DecisionAllow {
+		return nil, agentwire.NewError(agentwire.Usage, notSigned, "no scope was shown that could be allowed", "", nil)
+	}
 	p, err := a.profile(req.Profile)
 	if err != nil {
 		return nil, err
@@ -51,7 +54,7 @@ func (a *agent) approval(r *http.Request) (any, error) {
 	if err := a.admit(r.Context(), p, scopeAccount); err != nil {
 		return nil, err
 	}
-	signed, err := c.Approval(req.Device, req.UserCode, req.Decision)
+	signed, err := c.Approval(req.Device, req.UserCode, req.Decision, req.Scope)
 	if err != nil {
 		return nil, agentwire.NewError(agentwire.Failed, notSigned, err.Error(), "", err)
 	}

@@ -41,8 +41,8 @@ func TestApprovalSignsNothingElse(t *testing.T) {
 		}
 	}
 	const device, code = "dev_01JD5W0000000000000000000D", "BCDF-GHJK"
-	good := agentwire.ApprovalRequest{Profile: "me", Device: device, UserCode: code, Decision: "allow"}
-	out := r.rawApproval(`{"profile":"me","device":"` + device + `","user_code":"` + code + `","decision":"deny",
+	good := agentwire.ApprovalRequest{Profile: "me", Device: device, UserCode: code, Decision: "allow", Scope: []string{"read", "write"}}
+	out := r.rawApproval(`{"profile":"me","device":"` + device + `","user_code":"` + code + `","decision":"deny","scope":["read"],
 		"iss":"x","aud":"https://evil.test","iat":1,"jti":"x","typ":"dpop+jwt","htm":"POST","user_code_hash":"x","claims":{"htu":"x"}}`)
 	msg, err := jws.Parse(out)
 	if err != nil || !jws.TypeIs(msg.Header.Type, "keytether-approval+jwt") {
@@ -56,10 +56,10 @@ func TestApprovalSignsNothingElse(t *testing.T) {
 	if err := json.Unmarshal(msg.Payload, &claims); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := slices.Sorted(maps.Keys(claims)), []string{"aud", "decision", "device", "iat", "iss", "jti", "user_code_hash"}; !slices.Equal(got, want) {
+	if got, want := slices.Sorted(maps.Keys(claims)), []string{"aud", "decision", "device", "iat", "iss", "jti", "scope", "user_code_hash"}; !slices.Equal(got, want) {
 		t.Errorf("claims %v", got)
 	}
-	if claims["iss"] != "keytether" || claims["aud"] != r.server.Issuer || claims["device"] != device || claims["decision"] != "deny" ||
+	if claims["iss"] != "keytether" || claims["aud"] != r.server.Issuer || claims["device"] != device || claims["decision"] != "deny" || claims["scope"] != "read" ||
 		claims["iat"] != float64(r.clock.Now().Unix()) || len(claims["jti"].(string)) < 20 ||
 		claims["user_code_hash"] != "UOY8n91UeCPC0I6D_Mf4gzlBZ_sYaf4SDuzb-sDG7tY" {
 		t.Errorf("claims %v", claims)
@@ -78,6 +78,7 @@ func TestApprovalSignsNothingElse(t *testing.T) {
 		"a code as typed":      {change(func(q *agentwire.ApprovalRequest) { q.UserCode = "bcdf-ghjk" }), agentwire.Usage},
 		"a code of eight":      {change(func(q *agentwire.ApprovalRequest) { q.UserCode = "BCDFGHJK" }), agentwire.Usage},
 		"letters out of place": {change(func(q *agentwire.ApprovalRequest) { q.UserCode = "AEIO-UAEI" }), agentwire.Usage},
+		"nothing shown":        {change(func(q *agentwire.ApprovalRequest) { q.Scope = nil }), agentwire.Usage},
 		"another decision":     {change(func(q *agentwire.ApprovalRequest) { q.Decision = "always" }), agentwire.Usage},
 	} {
 		if out, err := r.Approval(t.Context(), tt.req); !errors.Is(err, tt.want) || !out.Approval.IsZero() {

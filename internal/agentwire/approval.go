@@ -24,6 +24,9 @@ type ApprovalRequest struct {
 	Device   string `json:"device"`    // dev_…, as the issuer's /device/view names the login
 	UserCode string `json:"user_code"` // as it writes it, XXXX-XXXX
 	Decision string `json:"decision"`  // allow or deny
+	// Scope are the scopes that the person was shown; no others are granted. May be left out
+	// with deny.
+	Scope []string `json:"scope,omitempty"`
 }
 
 // LogValue leaves the user code out.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/keytether/keytether/internal/grant"
@@ -25,6 +26,7 @@ type Approval struct {
 	Device   string `json:"device"`         // dev_…, as shown
 	CodeHash string `json:"user_code_hash"` // base64url SHA-256 of the user code as shown
 	Decision string `json:"decision"`       // "allow" or "deny"
+	Scope    string `json:"scope"`          // the scopes as shown; no others are granted
 	IssuedAt int64  `json:"iat"`            // the installation's clock; the DPoP proof beside it tells the age
 	ID       string `json:"jti"`
 }
@@ -81,10 +83,11 @@ func (s *Server) DecideDeviceBy(ctx context.Context, who Caller, in SignedDecisi
 			if err != nil {
 				return none{}, err
 			}
-			if err := s.checkApproval(in, who, d.Value.ID); err != nil {
+			a, err := s.checkApproval(in, who, d.Value.ID)
+			if err != nil {
 				return none{}, err
 			}
-			return none{}, s.decideBy(ctx, d, in, who, installation)
+			return none{}, s.decideBy(ctx, d, in, a, who, installation)
 		})
 	})
 	return err
@@ -111,7 +114,7 @@ func (s *Server) deviceFor(ctx context.Context, hash grant.Hash, account string)
 	return d, nil
 }
 
-func (s *Server) decideBy(ctx context.Context, d store.Versioned[grant.Device], in SignedDecision, who Caller, installation string) error {
+func (s *Server) decideBy(ctx context.Context, d store.Versioned[grant.Device], in SignedDecision, a Approval, who Caller, installation string) error {
 	if in.Decision != "allow" {
 		return decidedProblem(s.stepDevice(ctx, d, grant.DenyDevice{Installation: installation, Subject: who.Account.ID}))
 	}
@@ -125,7 +128,7 @@ func (s *Server) decideBy(ctx context.Context, d store.Versioned[grant.Device], 
 	case err != nil:
 		return err
 	}
-	e.Installation = installation
+	e.Installation, e.Scope = installation, common(e.Scope, strings.Fields(a.Scope))
 	return decidedProblem(s.stepDevice(ctx, d, e))
 }
 
@@ -186,24 +189,24 @@ func (s *Server) approvable(d grant.Device, who Caller, address string) (Approva
 
 // checkApproval verifies what an installation signed, by the key of its token and
 // of the proof beside it.
-func (s *Server) checkApproval(in SignedDecision, who Caller, device string) error {
+func (s *Server) checkApproval(in SignedDecision, who Caller, device string) (Approval, error) {
 	var a Approval
 	msg, err := jws.Parse(in.Approval)
 	if err != nil || !jws.TypeIs(msg.Header.Type, ApprovalType) {
-		return oauth.Fail(oauth.ApprovalWrong).Because(err)
+		return a, oauth.Fail(oauth.ApprovalWrong).Because(err)
 	}
 	if err := msg.Verify(who.Proof.Key); err != nil {
-		return oauth.Fail(oauth.ApprovalWrong).Because(err)
+		return a, oauth.Fail(oauth.ApprovalWrong).Because(err)
 	}
 	if err := json.Unmarshal(msg.Payload, &a); err != nil {
-		return oauth.Fail(oauth.ApprovalWrong).Because(err)
+		return a, oauth.Fail(oauth.ApprovalWrong).Because(err)
 	}
 	code, _ := secret.ReadUserCode(in.UserCode)
 	switch {
 	case a.Client != who.Token.ClientID, a.Issuer != s.issuer, a.Device != device,
 		a.CodeHash != handleName(nonceHash(code)), a.Decision != in.Decision,
-		a.IssuedAt <= 0, a.ID == "":
-		return oauth.Fail(oauth.ApprovalWrong)
+		a.IssuedAt <= 0, a.ID == "", a.Scope == "" && a.Decision == "allow":
+		return a, oauth.Fail(oauth.ApprovalWrong)
 	}
-	return nil
+	return a, nil
 }

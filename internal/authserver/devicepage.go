@@ -233,6 +233,9 @@ type DeviceDecision struct {
 	Allow  bool
 	// Confirmed is set on the second, deliberate step.
 	Confirmed bool
+	// Shown are the scopes on the page. No others are granted, though policy may
+	// have more by now: the browser is on another network than a moment ago, say.
+	Shown []string
 }
 
 // What is still wanting before Allow counts.
@@ -268,7 +271,13 @@ func (s *Server) decideDevice(ctx context.Context, in DeviceDecision, b Browser)
 	if err := wanting(v); err != nil {
 		return err
 	}
+	e.Scope = common(e.Scope, in.Shown)
 	return s.stepDevice(ctx, d, e)
+}
+
+// common gives those of a that are in b, too.
+func common(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return !slices.Contains(b, s) })
 }
 
 // wanting names what policy still asks for.

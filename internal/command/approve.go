@@ -125,7 +125,13 @@ func (a *app) approve(ctx context.Context, code string, deny bool) error {
 	if !yes {
 		return agentwire.NewError(agentwire.Denied, notDecided, "you did not say yes; until the code ends, the login still waits", "If you did not start it, run `keytether approve "+v.UserCode+" --deny`", nil)
 	}
-	signed, err := agent.Approval(ctx, agentwire.ApprovalRequest{Profile: who.Profile, Device: v.DeviceID, UserCode: v.UserCode, Decision: decision})
+	var shown []string
+	for _, s := range v.Scopes {
+		shown = append(shown, s.Name)
+	}
+	signed, err := agent.Approval(ctx, agentwire.ApprovalRequest{
+		Profile: who.Profile, Device: v.DeviceID, UserCode: v.UserCode, Decision: decision, Scope: shown,
+	})
 	if err != nil {
 		return connectError(err)
 	}

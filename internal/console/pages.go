@@ -35,6 +35,7 @@ type Consent struct {
 	Apart   bool          // the device is on another network than this browser
 	Less    bool          // policy takes scopes away that were asked for
 	Token   string        // the form's
+	Asked   string        // the scopes that the page shows, for the form of a device authorization
 	Address string        // where this browser is
 	Now     time.Time
 }

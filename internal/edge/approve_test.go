@@ -29,7 +29,7 @@ func approval(t *testing.T, s *edgetest.Server, key jws.Signer, typ string, chan
 	t.Helper()
 	claims := map[string]any{
 		"iss": edgetest.Handshake, "aud": s.Issuer, "device": deviceID, "user_code_hash": edgetest.Hash(userCode),
-		"decision": decision, "iat": s.Clock.Now().Unix(), "jti": edgetest.Random(),
+		"decision": decision, "scope": "read", "iat": s.Clock.Now().Unix(), "jti": edgetest.Random(),
 	}
 	if change != nil {
 		change(claims)
@@ -130,6 +130,7 @@ func TestApproveRefuses(t *testing.T) {
 		"another code":    sign(func(c map[string]any) { c["user_code_hash"] = edgetest.Hash("BCDF-GHJK") }),
 		"the other word":  sign(func(c map[string]any) { c["decision"] = "deny" }),
 		"no word":         sign(func(c map[string]any) { delete(c, "decision") }),
+		"no scope":        sign(func(c map[string]any) { delete(c, "scope") }),
 		"no time":         sign(func(c map[string]any) { delete(c, "iat") }),
 		"no id":           sign(func(c map[string]any) { delete(c, "jti") }),
 		"not an object":   mustSign(t, mine.Key, approvalType, []byte(`[]`)),

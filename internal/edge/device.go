@@ -19,9 +19,16 @@ const (
 	typePurpose = "type a user code"
 )
 
-func decidePurpose(handle string) string  { return "decide device " + handle }
-func confirmPurpose(handle string) string { return "confirm device " + handle }
 func deviceBinding(p oauth.Params) string { return authserver.DeviceBindingName(p.Get("device")) }
+
+// decidePurpose is that of a form for one login, one step, and the scopes that its
+// page shows.
+func decidePurpose(handle string, confirm bool, scope string) string {
+	if confirm {
+		return "confirm device " + handle + " " + scope
+	}
+	return "decide device " + handle + " " + scope
+}
 
 // deviceAuthorization is the device authorization endpoint (RFC 8628 §3.1).
 func (h *Handler) deviceAuthorization(w *answer, r *http.Request) error {
@@ -89,12 +96,13 @@ func (h *Handler) showCode(w *answer, status int, b authserver.Browser, page con
 
 // showDevice asks the person to decide; confirm is the second step.
 func (h *Handler) showDevice(w *answer, b authserver.Browser, v authserver.DeviceView, confirm bool) error {
-	purpose := decidePurpose(v.Handle)
-	if confirm {
-		purpose = confirmPurpose(v.Handle)
+	var shown []string
+	for _, sc := range v.Scopes {
+		shown = append(shown, sc.Name)
 	}
+	scope := strings.Join(shown, " ")
 	page := console.Consent{
-		View: v.View, Device: v.Handle, Confirm: confirm, Wanting: v.Wanting, Apart: v.Elsewhere, Less: v.Less, Token: h.server.FormToken(b, purpose), Address: b.Address, Now: h.server.Now(),
+		View: v.View, Device: v.Handle, Confirm: confirm, Wanting: v.Wanting, Apart: v.Elsewhere, Less: v.Less, Token: h.server.FormToken(b, decidePurpose(v.Handle, confirm, scope)), Asked: scope, Address: b.Address, Now: h.server.Now(),
 	}
 	return w.html(http.StatusOK, func(out io.Writer) error { return h.site.Consent(out, page) })
 }
@@ -134,15 +142,13 @@ func (h *Handler) deviceURL(handle string) string {
 func (h *Handler) decideDevice(w *answer, r *http.Request) error {
 	confirmed := false
 	p, b, err := h.submitted(w, r, func(p oauth.Params) string {
-		if confirmed = p.Get("confirm") == "yes"; confirmed {
-			return confirmPurpose(p.Get("device"))
-		}
-		return decidePurpose(p.Get("device"))
+		confirmed = p.Get("confirm") == "yes"
+		return decidePurpose(p.Get("device"), confirmed, p.Get("scope"))
 	}, deviceBinding)
 	if err != nil {
 		return err
 	}
-	d := authserver.DeviceDecision{Handle: p.Get("device"), Confirmed: confirmed}
+	d := authserver.DeviceDecision{Handle: p.Get("device"), Confirmed: confirmed, Shown: strings.Fields(p.Get("scope"))}
 	switch p.Get("decision") {
 	case "allow":
 		d.Allow = true

@@ -174,3 +174,50 @@ func TestDevicePolicy(t *testing.T) {
 		}
 	})
 }
+
+// TestDeviceShown: what is granted is what the page showed, or `keytether approve`,
+// though policy would give more by the time that the person presses Allow: their
+// browser is on the device's network then.
+//
+// Invariant: DF-13g
+func TestDeviceShown(t *testing.T) {
+	o := behindProxy
+	o.Device = policy.DeviceRules{OtherNetwork: policy.Narrow, NarrowTo: []string{"read"}}
+	s := edgetest.NewServer(t, o)
+	d := startDeviceFor(t, s, edgetest.Bound, "read write")
+	b := d.typedFrom(t, elsewhere)
+	b.Has(t, http.StatusOK, "Read reports")
+	if strings.Contains(b.Page.Body, "Change reports") {
+		t.Fatal("the page shows what policy does not give")
+	}
+	form := b.Form("Allow")
+	more := b.Form("Allow")
+	more.Fields.Set("scope", "read write")
+	b.Header.Set("X-Forwarded-For", "127.0.0.1")
+	b.Post(more.Action, more.Fields, "same-origin")
+	b.Has(t, http.StatusForbidden, "too old")
+	b.Post(form.Action, form.Fields, "same-origin")
+	b.Has(t, http.StatusOK, "Allowed")
+	if got := d.poll(t); got != "" || d.tool.Token.Scope != "read" {
+		t.Errorf("%s: %q", got, d.tool.Token.Scope)
+	}
+
+	mine := trusted(t, s)
+	mine.From = elsewhere
+	d = startDeviceFor(t, s, edgetest.Bound, "read write")
+	doc, _ := view(t, mine, d.UserCode)
+	if scopes := doc["scopes"].([]any); len(scopes) != 1 {
+		t.Fatalf("%v", doc)
+	}
+	mine.From = "127.0.0.1"
+	res := mine.Send("/api/v1/device/decide", map[string]string{
+		"user_code": d.UserCode, "decision": "allow",
+		"approval": approval(t, s, mine.Key, approvalType, nil, doc["device_id"].(string), d.UserCode, "allow"),
+	})
+	if res.Status != http.StatusOK {
+		t.Fatalf("%d %s", res.Status, res.Body)
+	}
+	if got := d.poll(t); got != "" || d.tool.Token.Scope != "read" {
+		t.Errorf("approved: %s: %q", got, d.tool.Token.Scope)
+	}
+}

@@ -172,8 +172,9 @@ func (m *ClientMetadata) checkRedirects() error {
 	return nil
 }
 
-// shownName: one line that people can read, nothing invisible in it.
+// shownName: one line that people can read, nothing invisible in it; a page shows
+// two blanks as one.
 func shownName(s string) bool {
-	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= MaxClientName && s == strings.TrimSpace(s) &&
+	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= MaxClientName && s == strings.TrimSpace(s) && !strings.Contains(s, "  ") &&
 		!strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) || c == unicode.ReplacementChar })
 }

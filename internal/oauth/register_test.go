@@ -52,6 +52,7 @@ func TestParseClientMetadata(t *testing.T) {
 		{`"client_name":7,` + uris, oauth.MetadataUnfit},
 		{`"client_name":" Tool",` + uris, oauth.MetadataUnfit},
 		{`"client_name":"To\nol",` + uris, oauth.MetadataUnfit},
+		{`"client_name":"The  Tool",` + uris, oauth.MetadataUnfit},
 		{`"client_name":"To\u202eol",` + uris, oauth.MetadataUnfit},
 		{`"client_name":"To\u200bol",` + uris, oauth.MetadataUnfit},
 		{`"client_name":"` + strings.Repeat("x", oauth.MaxClientName+1) + `",` + uris, oauth.MetadataUnfit},

@@ -290,6 +290,9 @@ func (t *Tool) CallRequest(method, path string) *http.Request {
 	target := t.s.Issuer + path
 	r, err := http.NewRequestWithContext(t.s.t.Context(), method, target, nil)
 	must(t.s.t, err)
+	if t.From != "" {
+		r.Header.Set("X-Forwarded-For", t.From)
+	}
 	r.Header.Set("Authorization", "DPoP "+t.Token.AccessToken)
 	r.Header.Set("DPoP", t.Proof(method, target, t.APINonce, t.Token.AccessToken))
 	return r
