@@ -82,6 +82,10 @@ func allowed(c caller, r Rules, resource string) error {
 	return why
 }
 
+func (e Allow) equal(o Allow) bool {
+	return e.Executable == o.Executable && slices.Equal(e.Resources, o.Resources)
+}
+
 func (e Allow) covers(resource string) bool {
 	return len(e.Resources) == 0 || slices.Contains(e.Resources, resource)
 }

@@ -2,8 +2,12 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"net"
+	"os"
 	"testing"
+	"time"
 
 	"github.com/keytether/keytether/internal/agentwire"
 	"github.com/keytether/keytether/internal/oauthclient/oauthclienttest"
@@ -31,5 +35,36 @@ func BenchmarkConnect(b *testing.B) {
 			b.Fatal(err)
 		}
 		c.Close()
+	}
+}
+
+// BenchmarkJudge is what it costs to know the caller of one call, with a list that names it.
+func BenchmarkJudge(b *testing.B) {
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	rules := Rules{Allow: []Allow{{Executable: "/usr/bin/env"}, {Executable: self}}}
+	a := newAgent(b.Context(), Options{
+		Clock: time.Now, Log: slog.New(slog.DiscardHandler), Rules: func(string) (Rules, error) { return rules, nil },
+	})
+	defer a.end(errStopped)
+	c, who := caller{Program: peersock.Program{Executable: self}}, agentwire.Whoami{Profile: "default", Resource: resource}
+	for _, with := range []struct {
+		name  string
+		allow []Allow
+	}{{"none", nil}, {"list", rules.Allow}} {
+		b.Run(with.name, func(b *testing.B) {
+			rules.Allow = with.allow
+			for b.Loop() {
+				p, _, err := a.enter("default", c)
+				if errors.Is(err, agentwire.Busy) { // no program asks so often
+					p = a.gate.doors["default"].programs[c.key()]
+				}
+				if err := a.judge(b.Context(), p, c, who, ""); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

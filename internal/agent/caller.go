@@ -74,6 +74,14 @@ type program struct {
 	last    time.Time
 	calls   bucket
 	forced  bucket // renewals by its word that a token was refused
+	listed  listed
+}
+
+// listed is the last yes of a list.
+type listed struct {
+	at       time.Time
+	resource string
+	by       []Allow
 }
 
 // note finds or makes the record of a caller. known is false for a program's first

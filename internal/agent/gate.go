@@ -23,14 +23,14 @@ type gate struct {
 }
 
 // admit says whether the caller may use a profile. It waits where a person is asked.
-func (a *agent) admit(ctx context.Context, p *profile, scope string) error {
-	who := p.whoami()
+func (a *agent) admit(ctx context.Context, login *profile, scope string) error {
+	who := login.whoami()
 	c := callerOf(ctx)
-	seen, err := a.enter(who.Profile, c)
+	p, seen, err := a.enter(who.Profile, c)
 	if err != nil {
 		return err
 	}
-	if err = a.judge(ctx, c, who, scope); err != nil {
+	if err = a.judge(ctx, p, c, who, scope); err != nil {
 		a.gate.mu.Lock()
 		seen.Refused++
 		a.gate.mu.Unlock()
@@ -39,7 +39,7 @@ func (a *agent) admit(ctx context.Context, p *profile, scope string) error {
 }
 
 // enter records the caller and holds it to its rate.
-func (a *agent) enter(profile string, c caller) (*agentwire.Caller, error) {
+func (a *agent) enter(profile string, c caller) (*program, *agentwire.Caller, error) {
 	now := a.now()
 	a.gate.mu.Lock()
 	d := a.gate.doors[profile]
@@ -55,18 +55,18 @@ func (a *agent) enter(profile string, c caller) (*agentwire.Caller, error) {
 	a.gate.mu.Unlock()
 	switch {
 	case !ok:
-		return nil, agentwire.NewError(agentwire.Busy, notGiven, fmt.Sprintf("more than %d programs asked for the first time in a short time", int(freshBurst)), "Look at `keytether status` for what asks, then try again in a minute", nil)
+		return nil, nil, agentwire.NewError(agentwire.Busy, notGiven, fmt.Sprintf("more than %d programs asked for the first time in a short time", int(freshBurst)), "Look at `keytether status` for what asks, then try again in a minute", nil)
 	case slow:
-		return nil, agentwire.NewError(agentwire.Busy, notGiven, "it asks too often", "Ask once for each request, and try again in a second", nil)
+		return nil, nil, agentwire.NewError(agentwire.Busy, notGiven, "it asks too often", "Ask once for each request, and try again in a second", nil)
 	case !known:
 		a.log.Info("a program asks for the first time", "profile", profile, "executable", c.Executable, "replaced", c.Replaced,
 			"script", c.Script, "through", c.through, "host", c.host, "pid", c.pid, "started", c.StartedAt)
 	}
-	return seen, nil
+	return p, seen, nil
 }
 
 // judge asks the rules, then the person where the rules say so.
-func (a *agent) judge(ctx context.Context, c caller, who agentwire.Whoami, scope string) error {
+func (a *agent) judge(ctx context.Context, p *program, c caller, who agentwire.Whoami, scope string) error {
 	var rules Rules
 	if a.opt.Rules != nil {
 		var err error
@@ -74,13 +74,36 @@ func (a *agent) judge(ctx context.Context, c caller, who agentwire.Whoami, scope
 			return agentwire.NewError(agentwire.Denied, notGiven, "which programs may ask is not known: "+err.Error(), "Correct the config; the agent reads it again by itself", err)
 		}
 	}
-	if err := allowed(c, rules, who.Resource); err != nil {
+	if err := a.listed(p, c, rules, who.Resource); err != nil {
 		return agentwire.NewError(agentwire.Denied, notGiven, c.name()+" may not use profile "+who.Profile+": "+err.Error(), mendCaller(err), err)
 	}
 	if !rules.Confirm && !a.opt.Confirm {
 		return nil
 	}
 	return a.confirmed(ctx, c, who, scope)
+}
+
+// listed is allowed, with a yes that holds for a moment: a busy program asks the file system
+// about the same paths no more than once in listedTime.
+func (a *agent) listed(p *program, c caller, r Rules, resource string) error {
+	if len(r.Allow) == 0 {
+		return nil
+	}
+	now := a.now()
+	a.gate.mu.Lock()
+	age := now.Sub(p.listed.at)
+	known := age >= 0 && age < listedTime && p.listed.resource == resource && slices.EqualFunc(p.listed.by, r.Allow, Allow.equal)
+	a.gate.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := allowed(c, r, resource); err != nil {
+		return err
+	}
+	a.gate.mu.Lock()
+	p.listed = listed{now, resource, r.Allow}
+	a.gate.mu.Unlock()
+	return nil
 }
 
 // mayForce says whether a caller's word that a token was refused may make the agent
@@ -133,6 +156,9 @@ const (
 
 	// A refused token is one that the server ended: rare.
 	forceRate, forceBurst = 1.0 / 12, 5.0
+
+	// listedTime is how long a list's yes is not looked up again.
+	listedTime = time.Second
 
 	maxCallers = 64 // programs that are remembered for a profile
 	maxScripts = 16 // of one program

@@ -252,7 +252,7 @@ func TestRates(t *testing.T) {
 	python := caller{Program: peersock.Program{Executable: "/usr/bin/python3"}}
 	for range 10 { // seconds
 		for range 1000 {
-			if _, err := a.enter("default", python); err != nil {
+			if _, _, err := a.enter("default", python); err != nil {
 				t.Fatalf("an honest program: %v", err)
 			}
 		}
@@ -260,7 +260,7 @@ func TestRates(t *testing.T) {
 	}
 	refused := 0
 	for range 100_000 {
-		if _, err := a.enter("default", python); err != nil {
+		if _, _, err := a.enter("default", python); err != nil {
 			refused++
 		}
 	}
@@ -270,7 +270,7 @@ func TestRates(t *testing.T) {
 	fresh := 0
 	for i := range 1000 {
 		c := caller{Program: peersock.Program{Executable: fmt.Sprintf("/tmp/x%d", i)}}
-		switch _, err := a.enter("default", c); {
+		switch _, _, err := a.enter("default", c); {
 		case err == nil:
 			fresh++
 		case !errors.Is(err, agentwire.Busy) || !strings.Contains(err.Error(), "asked for the first time"):
@@ -281,13 +281,13 @@ func TestRates(t *testing.T) {
 		t.Errorf("%d new programs at once", fresh)
 	}
 	r.clock.Advance(10 * time.Second)
-	if _, err := a.enter("default", python); err != nil {
+	if _, _, err := a.enter("default", python); err != nil {
 		t.Errorf("a program that was there before has to wait for them: %v", err)
 	}
 	for i := range 10_000 { // scripts and executables over a long time
 		r.clock.Advance(3 * time.Second)
 		c := caller{Program: peersock.Program{Executable: fmt.Sprintf("/tmp/y%d", i%200), Script: fmt.Sprint(i)}}
-		if _, err := a.enter("default", c); err != nil {
+		if _, _, err := a.enter("default", c); err != nil {
 			t.Fatal(err)
 		}
 	}

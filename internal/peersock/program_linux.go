@@ -124,7 +124,8 @@ func readProgram(pid int) (p Program, img image, parent int) {
 	if p.Replaced {
 		p.Executable = strings.TrimSuffix(p.Executable, " (deleted)")
 	}
-	if argv := readFile(dir + "/cmdline"); argv != "" {
+	if _, interpreter := valued(p.Executable); interpreter {
+		argv := readFile(dir + "/cmdline")
 		n, err := unix.Readlink(dir+"/cwd", buf)
 		if err != nil || n == len(buf) {
 			n = 0
