@@ -7,16 +7,22 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
-// drainTime bounds how long what the command left behind in its terminal is waited for, once it
-// has ended: something that it started may hold the terminal open.
-const drainTime = 2 * time.Second
+// Once the command has ended, something that it started may hold the terminal open, and may go on
+// printing: so long is waited for more, not counting the time that our own terminal takes, and so
+// much is still shown, which is more than a terminal keeps.
+const (
+	drainTime = 2 * time.Second
+	drainMax  = 1 << 20 // bytes
+)
 
 // childTTY is the terminal that a command gets where ours is one, so that it behaves as it
 // would without us, and all the same prints through the mask. The zero value is none.
@@ -27,6 +33,7 @@ type childTTY struct {
 	slave   *os.File
 	screen  io.Writer // the mask before our terminal
 	restore func()
+	ended   atomic.Bool // the command has
 	drained chan struct{}
 }
 
@@ -46,7 +53,7 @@ func (a *app) childTerminal(c *exec.Cmd) (*childTTY, error) {
 		return t, nil
 	}
 	var err error
-	if t.master, t.slave, err = pty.Open(); err != nil {
+	if t.master, t.slave, err = openTerminal(); err != nil {
 		return nil, err
 	}
 	t.drained = make(chan struct{})
@@ -90,8 +97,28 @@ func (t *childTTY) started() {
 	_ = t.slave.Close()
 	go func() {
 		defer close(t.drained)
-		_, _ = io.Copy(t.screen, t.master) // EIO once nobody has the other end
+		t.show()
 	}()
+}
+
+// show prints what comes through the terminal, until nobody has the other end (EIO) or the
+// command has ended and what may follow is over.
+func (t *childTTY) show() {
+	buf := make([]byte, 32<<10)
+	for left, more := drainTime, drainMax; left > 0 && more > 0; {
+		began, ended := time.Now(), t.ended.Load()
+		if ended {
+			_ = t.master.SetReadDeadline(began.Add(left))
+		}
+		n, err := t.master.Read(buf)
+		if ended {
+			left -= time.Since(began)
+			more -= n
+		}
+		if _, werr := t.screen.Write(buf[:n]); werr != nil || err != nil {
+			return
+		}
+	}
 }
 
 // signal does what the terminal itself has to do for one.
@@ -101,20 +128,44 @@ func (t *childTTY) signal(s os.Signal) {
 	}
 }
 
-func (t *childTTY) resize() { _ = pty.InheritSize(t.ours, t.master) }
+func (t *childTTY) resize() {
+	size, err := unix.IoctlGetWinsize(int(t.ours.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return
+	}
+	if raw, err := t.master.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, size) })
+	}
+}
+
+// openTerminal gives the two ends of a new terminal. Reads of the first can be ended by a
+// deadline, which those of what package pty gives cannot: it asks them for their descriptor, and
+// that makes them wait in the kernel.
+func openTerminal() (master, slave *os.File, err error) {
+	waits, slave, err := pty.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer waits.Close()
+	fd, err := unix.FcntlInt(waits.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		_ = slave.Close()
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fd), waits.Name()), slave, nil
+}
 
 // drain waits for the last output of a command that has ended.
 func (t *childTTY) drain() {
 	if t.master == nil {
 		return
 	}
-	select {
-	case <-t.drained:
-	case <-time.After(drainTime):
-		_ = t.master.SetReadDeadline(time.Now())
-		_ = t.master.Close()
-		<-t.drained
-	}
+	t.ended.Store(true)
+	_ = t.master.SetReadDeadline(time.Now().Add(drainTime))
+	<-t.drained
 }
 
 // close gives our terminal back as it was.
