@@ -21,6 +21,10 @@ import (
 	"github.com/keytether/keytether/login"
 )
 
+// firstWord is how long a large body waits for the API to ask for it. An API that knows nothing of
+// that (RFC 9110 section 10.1.1) costs each large upload so long.
+const firstWord = 2 * time.Second
+
 type proxyFlags struct {
 	resource, scope string
 	socket, listen  string
@@ -90,6 +94,7 @@ func (a *app) proxy(ctx context.Context, f proxyFlags) error {
 		return fail("the proxy was not started", err, "")
 	}
 	tr.DisableCompression = true // the tool's own affair
+	tr.ExpectContinueTimeout = firstWord
 	opt := localproxy.Options{Resource: resource, Through: client.RoundTripper(tr), Explain: explainProxied(resource)}
 	ready := proxyReady{Resource: f.resource}
 	ln, err := a.proxyListen(f, socket, &opt, &ready)

@@ -22,7 +22,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"github.com/keytether/keytether/internal/secret"
 )
@@ -127,7 +127,7 @@ func (p *proxy) rewrite(r *httputil.ProxyRequest) {
 	for _, h := range []string{"Authorization", "Dpop", "Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-User", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		r.Out.Header.Del(h)
 	}
-	if _, streams := r.In.Body.(*later); streams {
+	if _, streams := r.In.Body.(*attempt); streams {
 		r.Out.Header.Set("Expect", "100-continue")
 	}
 }
@@ -177,8 +177,8 @@ func replayable(r *http.Request) error {
 		return nil
 	}
 	if r.ContentLength > maxReplay || r.ContentLength < 0 {
-		body := &later{ReadCloser: r.Body}
-		r.Body, r.GetBody = body, body.again
+		l := &later{body: r.Body}
+		r.Body, r.GetBody = &attempt{of: l}, l.again
 		return nil
 	}
 	b, err := io.ReadAll(io.LimitReader(r.Body, maxReplay))
@@ -190,31 +190,56 @@ func replayable(r *http.Request) error {
 	return nil
 }
 
-// later is a body that can be had again as long as nobody has read of it.
+// later is a body that can be had again as long as nobody has read of it. Of several attempts to
+// send it the last one alone may: a transport may still hold the one before, and let go of it at
+// any time.
 type later struct {
-	io.ReadCloser
-	begun atomic.Bool
+	body  io.ReadCloser
+	mu    sync.Mutex
+	begun bool
+	turn  int // of the last attempt
 }
 
-var errBegun = errors.New("localproxy: the body is on its way already")
-
-// Read reads, after which there is no way back.
-func (l *later) Read(p []byte) (int, error) {
-	l.begun.Store(true)
-	return l.ReadCloser.Read(p)
-}
-
-// Close keeps a body that nobody has read of open, for another try; the server closes it.
-func (l *later) Close() error {
-	if !l.begun.Load() {
-		return nil
-	}
-	return l.ReadCloser.Close()
-}
+var (
+	errBegun = errors.New("localproxy: the body is on its way already")
+	errOver  = errors.New("localproxy: the body is another attempt's by now")
+)
 
 func (l *later) again() (io.ReadCloser, error) {
-	if l.begun.Load() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.begun {
 		return nil, errBegun
 	}
-	return l, nil
+	l.turn++
+	return &attempt{l, l.turn}, nil
+}
+
+// attempt is one attempt's body.
+type attempt struct {
+	of   *later
+	turn int
+}
+
+// Read reads, after which there is no way back.
+func (a *attempt) Read(p []byte) (int, error) {
+	a.of.mu.Lock()
+	if a.turn != a.of.turn {
+		a.of.mu.Unlock()
+		return 0, errOver
+	}
+	a.of.begun = true
+	a.of.mu.Unlock()
+	return a.of.body.Read(p)
+}
+
+// Close keeps a body that this attempt has read nothing of open; the server closes it.
+func (a *attempt) Close() error {
+	a.of.mu.Lock()
+	mine := a.of.begun && a.turn == a.of.turn
+	a.of.mu.Unlock()
+	if !mine {
+		return nil
+	}
+	return a.of.body.Close()
 }

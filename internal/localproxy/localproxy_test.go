@@ -295,3 +295,44 @@ func TestFailure(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
+
+// TestLaterAttempts: of a body that is sent a second time nothing gets lost, however late the first
+// attempt lets go of it; and once somebody has read of it there is no other attempt.
+//
+// Invariant: LP-3
+func TestLaterAttempts(t *testing.T) {
+	closed := false
+	l := &later{body: body{strings.NewReader("the whole body"), func() { closed = true }}}
+	first := &attempt{of: l}
+	second, err := l.again()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := first.Read(make([]byte, 3)); n != 0 || err == nil {
+		t.Errorf("the first attempt reads %d bytes, %v", n, err)
+	}
+	b := make([]byte, 3)
+	if n, err := second.Read(b); n != 3 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if first.Close() != nil || closed {
+		t.Error("the first attempt closed what the second one reads")
+	}
+	if rest, err := io.ReadAll(second); string(b)+string(rest) != "the whole body" {
+		t.Errorf("%q, %v", string(b)+string(rest), err)
+	}
+	if third, err := l.again(); third != nil || err == nil {
+		t.Error("a body that was read can be had again")
+	}
+	if second.Close() != nil || !closed {
+		t.Error("nobody closes it")
+	}
+}
+
+type body struct {
+	io.Reader
+	close func()
+}
+
+// Close closes.
+func (b body) Close() error { b.close(); return nil }
