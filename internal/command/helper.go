@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -302,15 +303,19 @@ var errNoLogin = errors.New("command: no login covers this address")
 // loginFor finds the login that is meant: the one that was named, or that of all whose resource
 // covers the target most closely. An empty target is covered by every one.
 func (a *app) loginFor(ctx context.Context, target, resource string) (agentwire.ProfileStatus, error) {
-	s, _, err := a.agentStatus(ctx)
-	if err != nil {
-		return agentwire.ProfileStatus{}, err
-	}
 	named := ""
 	if a.profile != "" || a.getenv("KEYTETHER_PROFILE") != "" {
+		var err error
 		if named, err = a.profileName(); err != nil {
 			return agentwire.ProfileStatus{}, err
 		}
+	}
+	s, _, err := a.agentStatus(ctx)
+	if errors.Is(err, agentwire.Unsupported) { // a forwarded socket tells no logins, and gives the one that it is for
+		return agentwire.ProfileStatus{Whoami: agentwire.Whoami{Profile: cmp.Or(named, agentwire.DefaultProfile), Resource: resource}}, nil
+	}
+	if err != nil {
+		return agentwire.ProfileStatus{}, err
 	}
 	var best agentwire.ProfileStatus
 	for _, p := range s.Profiles {
@@ -322,13 +327,14 @@ func (a *app) loginFor(ctx context.Context, target, resource string) (agentwire.
 		}
 	}
 	if best.Profile == "" {
-		what := target
-		if resource != "" {
-			what = resource
-		}
-		return best, agentwire.NewError(agentwire.NotLoggedIn, "no login is for "+clean(what), "the resource of none of them covers it", "Run `keytether login --resource "+strings.TrimSuffix(clean(what), "/")+"`, or name the resource that it lies under", errNoLogin)
+		return best, noLogin(cmp.Or(resource, target))
 	}
 	return best, nil
+}
+
+func noLogin(what string) error {
+	return agentwire.NewError(agentwire.NotLoggedIn, "no login is for "+clean(what), "the resource of none of them covers it",
+		"Run `keytether login --resource "+strings.TrimSuffix(clean(what), "/")+"`, or name the resource that it lies under", errNoLogin)
 }
 
 // unbound gives a token that is bound to no key, for what the target or the resource names.
@@ -344,9 +350,12 @@ func (a *app) unbound(ctx context.Context, target, resource string) (helper.Toke
 	if err != nil {
 		return helper.Token{}, err
 	}
-	t, err := agent.Token(ctx, agentwire.TokenRequest{Profile: p.Profile, TokenType: agentwire.TypeBearer})
+	t, err := agent.Token(ctx, agentwire.TokenRequest{Profile: p.Profile, Resource: resource, TokenType: agentwire.TypeBearer})
 	if err != nil {
 		return helper.Token{}, err
+	}
+	if resource == "" && target != "" && !helper.Covers(t.Resource, target) {
+		return helper.Token{}, noLogin(target)
 	}
 	holdsToken()
 	if t.TokenType != agentwire.TypeBearer {

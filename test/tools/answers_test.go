@@ -138,6 +138,42 @@ jsonschema.validate(json.load(sys.stdin), schema, format_checker=jsonschema.Form
 	}
 }
 
+// testLent is what a container has: the socket that was made for it, and nothing else of the person's.
+// What it gets is the named login's, by the tools too.
+func testLent(t *testing.T, w *world) {
+	md, err := os.ReadFile("../../docs/guides/containers.md")
+	do(t, err)
+	line := lineWith(t, string(md), "keytether agent forward devbox --profile git")
+	var lent struct{ Socket string }
+	do(t, json.Unmarshal([]byte(w.ask(t, strings.TrimSpace(line)+" --json", "")), &lent))
+	home := w.folder(t, "container")
+	inside := func(line, question string) result {
+		c := w.command(t, home, "/bin/sh", "-euc", line)
+		c.Env = []string{"PATH=" + w.links + ":/usr/bin:/bin", "HOME=" + home, "KEYTETHER_SOCKET=" + lent.Socket}
+		c.Stdin = strings.NewReader(question)
+		return runs(t, c)
+	}
+	host := func(name string) string { return "protocol=http\nhost=" + strings.TrimPrefix(w.url[name], "http://") + "\n" }
+	if r := inside("keytether token --profile git", ""); r.code != 0 || !strings.HasPrefix(r.out, "eyJ") {
+		t.Errorf("the lent login: code %d\n%s", r.code, r.errs)
+	}
+	if r := inside("keytether helper git get", host("git")); r.code != 0 || !strings.Contains(r.out, "password=eyJ") {
+		t.Errorf("git's helper: code %d, %d bytes\n%s", r.code, len(r.out), r.errs)
+	}
+	for _, line := range []string{"keytether token --profile pypi", "keytether logout --all"} {
+		if r := inside(line, ""); r.code == 0 || r.out != "" {
+			t.Errorf("%s: code %d, %q", line, r.code, r.out)
+		}
+	}
+	if r := inside("keytether helper git get", host("pypi")); strings.Contains(r.out, "eyJ") {
+		t.Error("another login than the lent one is had by git's helper")
+	}
+	w.ask(t, "keytether agent forward devbox --end", "")
+	if r := inside("keytether token --profile git", ""); r.code == 0 {
+		t.Error("what was ended is still lent")
+	}
+}
+
 // here is the whole path of a file of this folder.
 func here(t *testing.T, name string) string {
 	t.Helper()

@@ -44,13 +44,13 @@ func run(m *testing.M) int {
 
 // TestTools has every tool do its work, at the same time, and then looks for what they left.
 //
-// Invariants: HP-2, HP-3, LP-3
+// Invariants: HP-1, HP-2, HP-3, LP-3
 func TestTools(t *testing.T) {
 	w := newWorld(t)
 	t.Run("work", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *world){
 			"git": testGit, "docker": testDocker, "kubectl": testKubectl, "aws": testAWS, "pip": testPip,
-			"proxy": testProxy,
+			"proxy": testProxy, "lent": testLent,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
