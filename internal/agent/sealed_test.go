@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/keystore"
 	"github.com/keytether/keytether/internal/keystore/file"
 	"github.com/keytether/keytether/internal/oauth"
 	"github.com/keytether/keytether/internal/oauthclient"
@@ -229,4 +230,28 @@ func TestLockWaitsForARenewal(t *testing.T) {
 	if r.server.Count("refresh") != 2 || r.server.Count("repeat")+r.server.Count("reuse") != 0 {
 		t.Error("what the server rotated was not written")
 	}
+}
+
+// A login into a store that was missed, and works again, is not taken for an older
+// copy of itself when the store is asked for what it holds.
+//
+// Invariant: AS-6
+func TestLoginIntoAStoreThatWasMissed(t *testing.T) {
+	keychain := newFakeStore("keychain", keystore.Machine)
+	r, _ := storesRig(t, keychain.kind(), memoryKind())
+	r.mustLogIn()
+	keychain.set(func(f *fakeStore) { f.shut = problem("keychain") })
+	n := r.again()
+	if s, err := n.Status(t.Context()); err != nil || len(s.Stores) != 1 {
+		t.Fatalf("not missed: %+v, %v", s, err)
+	}
+	keychain.set(func(f *fakeStore) { f.shut = nil })
+	if _, err := n.logIn(agentwire.LoginRequest{Profile: "other"}); err != nil {
+		t.Fatal(err)
+	}
+	n.clock.Advance(3 * time.Second)
+	if s, err := n.Status(t.Context()); err != nil || len(s.Stores) != 0 || len(s.Profiles) != 2 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	n.renews("other")
 }
