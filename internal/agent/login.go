@@ -35,9 +35,9 @@ func (a *agent) login(w http.ResponseWriter, r *http.Request) {
 	if s.forgotten(err) {
 		err = agentwire.NewError(agentwire.Failed, couldNot, "the server does not take the client any more that was registered there for this profile ("+err.Error()+")", "Run `keytether login` again; it registers anew", err)
 	}
-	a.used()
 	s.finish() // before the last event: who reads it finds things as it says
 	if err != nil {
+		a.used()
 		a.log.Info("a login ended", "profile", s.name, "err", err)
 		e := wireError(err, couldNot)
 		_ = ev.Write(agentwire.Event{Event: agentwire.EventError, Error: e})
@@ -250,6 +250,7 @@ func (a *agent) install(s *attempt, flow string, g oauthclient.Grant) (agentwire
 		old.drop()
 	}
 	a.profiles[s.name] = p
+	a.lastUse = a.now() // it may have taken long
 	delete(a.ended, s.name)
 	a.mu.Unlock()
 	a.mark()
