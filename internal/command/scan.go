@@ -84,6 +84,11 @@ func (a *app) scan(ctx context.Context, f scanFlags, paths []string) error {
 			return err
 		}
 	}
+	for _, u := range r.Unread {
+		if slices.Contains(paths, u.Source) { // what a person named, and not something below it
+			return agentwire.NewError(agentwire.Failed, "not all was scanned", clean(u.Source)+" was not read: "+clean(u.Why), "Mend that; what is no file goes to standard input, and is scanned with -", nil)
+		}
+	}
 	if len(r.Findings) > 0 {
 		return exitError(exitFailed)
 	}

@@ -104,9 +104,14 @@ func (b *Burner) send(ctx context.Context, issuer string, list []Finding) error 
 }
 
 // find reads the issuer's metadata: its burn endpoint, else revocation (RFC 7009).
+// A server that has no https address is asked nothing: what it is sent would go out in clear.
 func (b *Burner) find(ctx context.Context, issuer string) endpoints {
+	place := strings.TrimSuffix(issuer, "/") // some close theirs with a slash, which is not part of the place (RFC 8414 section 3.1)
+	if oauth.CheckIssuer(place) != nil {
+		return endpoints{err: fmt.Errorf("%w: it is no https address", ErrNoBurn)}
+	}
 	for _, wellKnown := range []string{oauth.WellKnownOAuth, oauth.WellKnownOIDC} {
-		res, err := b.HTTP.GetMetadata(ctx, oauth.MetadataURL(issuer, wellKnown))
+		res, err := b.HTTP.GetMetadata(ctx, oauth.MetadataURL(place, wellKnown))
 		if err != nil {
 			return endpoints{err: err}
 		}

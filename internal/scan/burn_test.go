@@ -63,6 +63,7 @@ func TestBurnAtOurServer(t *testing.T) {
 // foreign is a server that is not ours, with RFC 7009 alone or with nothing.
 type foreign struct {
 	*httptest.Server
+	issuer  string // what it calls itself
 	revokes bool
 	status  int
 
@@ -74,6 +75,7 @@ func newForeign(t *testing.T, revokes bool, status int) *foreign {
 	t.Helper()
 	f := &foreign{revokes: revokes, status: status}
 	f.Server = httptest.NewServer(f)
+	f.issuer = f.URL
 	t.Cleanup(f.Close)
 	return f
 }
@@ -81,7 +83,7 @@ func newForeign(t *testing.T, revokes bool, status int) *foreign {
 func (f *foreign) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/.well-known/"):
-		doc := map[string]string{"issuer": f.URL}
+		doc := map[string]string{"issuer": f.issuer}
 		if f.revokes {
 			doc["revocation_endpoint"] = f.URL + "/revoke"
 		}
@@ -127,5 +129,22 @@ func TestBurnElsewhere(t *testing.T) {
 	}
 	if slices.ContainsFunc(a.got, func(v url.Values) bool { return v.Get("token") == refresh() }) {
 		t.Error("an opaque credential was shown to a server that could do nothing with it")
+	}
+}
+
+// TestBurnInClear: nothing is sent to a server that has no https address, a loopback one apart,
+// not even where its metadata are in order; an issuer that ends in a slash is found.
+func TestBurnInClear(t *testing.T) {
+	jwt := func(iss string) string {
+		return "eyJhbGciOiJFUzI1NiJ9." + base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"iss":%q,"client_id":"cli"}`, iss)) + ".c2ln"
+	}
+	f := newForeign(t, true, 200)
+	f.issuer = strings.Replace(f.URL, "127.0.0.1", "localhost", 1)
+	if failed := burner(t).Burn(t.Context(), []Finding{finding(jwt(f.issuer), f.issuer)}); !errors.Is(failed[f.issuer], ErrNoBurn) || len(f.got) != 0 {
+		t.Errorf("%v, it was sent %d", failed, len(f.got))
+	}
+	f.issuer = f.URL + "/"
+	if failed := burner(t).Burn(t.Context(), []Finding{finding(jwt(f.issuer), f.issuer)}); len(failed) != 0 || len(f.got) != 1 {
+		t.Errorf("%v, it was sent %d", failed, len(f.got))
 	}
 }

@@ -163,6 +163,9 @@ func compact(b []byte) []byte {
 	return b
 }
 
+// year10000 is when times end that JSON can hold (RFC 3339), in seconds since 1970.
+const year10000 = 253402300800
+
 // token says whether a compact JWS is a token of a known issuer. What was cut off before the end
 // of its claims is none: nobody can use it.
 func (r Rules) token(jwt []byte) (Kind, string, time.Time) {
@@ -174,15 +177,15 @@ func (r Rules) token(jwt []byte) (Kind, string, time.Time) {
 		Type string `json:"typ"`
 	}
 	var claims struct {
-		Issuer  string `json:"iss"`
-		Expires int64  `json:"exp"`
+		Issuer  string  `json:"iss"`
+		Expires float64 `json:"exp"` // whole or not (RFC 7519 section 2)
 	}
 	if decode(parts[0], &header) != nil || decode(parts[1], &claims) != nil || !slices.Contains(r.Issuers, claims.Issuer) {
 		return "", "", time.Time{}
 	}
 	var expires time.Time
-	if claims.Expires > 0 {
-		expires = time.Unix(claims.Expires, 0).UTC()
+	if claims.Expires > 0 && claims.Expires < year10000 {
+		expires = time.Unix(int64(claims.Expires), 0).UTC()
 	}
 	if t := strings.ToLower(header.Type); t == "at+jwt" || t == "application/at+jwt" {
 		return AccessToken, claims.Issuer, expires
@@ -208,12 +211,21 @@ func callback(text []byte, start int) bool {
 	from := max(0, start-maxURL)
 	before := text[from:start]
 	before = before[bytes.LastIndexAny(before, " \t\r\n\"'`<>")+1:]
-	i := bytes.LastIndex(before, []byte("http"))
-	if i < 0 {
-		return false
+	// A value in its query may begin with http as well, such as that of iss (RFC 9207).
+	for i := len(before); ; {
+		if i = bytes.LastIndex(before[:i], []byte("http")); i < 0 {
+			return false
+		}
+		if loopbackQuery(string(before[i:])) {
+			return true
+		}
 	}
-	u, err := url.Parse(string(before[i:]))
-	if err != nil || u.RawQuery == "" && !strings.HasSuffix(string(before), "?") {
+}
+
+// loopbackQuery says whether s is a loopback URL with a query.
+func loopbackQuery(s string) bool {
+	u, err := url.Parse(s)
+	if err != nil || u.RawQuery == "" && !strings.HasSuffix(s, "?") {
 		return false
 	}
 	if u.Hostname() == "localhost" {

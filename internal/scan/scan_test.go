@@ -2,6 +2,7 @@ package scan
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -24,9 +25,10 @@ func refresh() string {
 
 // token is a JWT whose signature is nobody's.
 func token(typ, iss string, exp int64) string {
-	b64 := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
-	return b64(fmt.Sprintf(`{"alg":"ES256","typ":%q}`, typ)) + "." + b64(fmt.Sprintf(`{"iss":%q,"exp":%d}`, iss, exp)) + "." + b64("signature")
+	return part(fmt.Sprintf(`{"alg":"ES256","typ":%q}`, typ)) + "." + part(fmt.Sprintf(`{"iss":%q,"exp":%d}`, iss, exp)) + "." + part("signature")
 }
+
+func part(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
 func find(t testing.TB, r Rules, text string) []Finding {
 	t.Helper()
@@ -46,6 +48,7 @@ func TestFinds(t *testing.T) {
 	code := mint(secret.Code)
 	flip := func(s string, i int) string { return s[:i] + string('A'+(s[i]-'A'+1)%26) + s[i+1:] }
 	at, id := token("at+jwt", issuer, 1800000000), token("JWT", issuer, 0)
+	precise := strings.Replace(at, part(`{"iss":"https://auth.test","exp":1800000000}`), part(`{"iss":"https://auth.test","exp":1.8000000005e9}`), 1)
 	const foreign = "SplxlOBeZQQYbYS6WxSbIA"
 	for _, tt := range []struct {
 		name, text string
@@ -72,6 +75,10 @@ func TestFinds(t *testing.T) {
 		{"a callback", "http://127.0.0.1:4711/callback?code=" + foreign + "&state=1", CallbackCode, foreign},
 		{"a callback, later", `GET "http://localhost:1/cb?state=1&code=` + foreign + `" 302`, CallbackCode, foreign},
 		{"a callback by IPv6", "http://[::1]:1/cb?iss=a&code=" + foreign, CallbackCode, foreign},
+		{"a callback with its issuer first", "http://127.0.0.1:1/cb?state=1&iss=https%3A%2F%2Fauth.test%2Frealms%2Fx&code=" + foreign + "&x=1", CallbackCode, foreign},
+		{"a callback with its issuer as it is", "http://127.0.0.1:1/cb?iss=https://auth.test&code=" + foreign, CallbackCode, foreign},
+		{"a callback elsewhere that names a loopback", "https://app.example.test/cb?code=" + foreign + "&u=http://127.0.0.1/", "", ""},
+		{"an access token with parts of a second", "x " + precise, AccessToken, precise},
 		{"a callback elsewhere", "https://app.example.test/cb?code=" + foreign, "", ""},
 		{"no callback", "http://127.0.0.1:1/ and ?code=" + foreign, "", ""},
 		{"a private key", "-----BEGIN PRIVATE KEY-----\nMHcCAQ\n-----END PRIVATE KEY-----", "", ""},
@@ -112,6 +119,16 @@ func TestExpired(t *testing.T) {
 	}
 	if (Finding{}).Expired(time.Now()) {
 		t.Error("what has no end has expired")
+	}
+}
+
+// TestAnyTime: a report can be written whatever a token says of its end.
+func TestAnyTime(t *testing.T) {
+	for _, exp := range []int64{-1, 253402300799, 253402300800, 1 << 62} {
+		got := find(t, Rules{Issuers: []string{issuer}}, token("at+jwt", issuer, exp))
+		if _, err := json.Marshal(got); err != nil || len(got) != 1 {
+			t.Errorf("%d: %+v, %v", exp, got, err)
+		}
 	}
 }
 
