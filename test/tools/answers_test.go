@@ -153,7 +153,9 @@ func testLent(t *testing.T, w *world) {
 		c.Stdin = strings.NewReader(question)
 		return runs(t, c)
 	}
-	host := func(name string) string { return "protocol=http\nhost=" + strings.TrimPrefix(w.url[name], "http://") + "\n" }
+	host := func(name string) string {
+		return "protocol=http\nhost=" + strings.TrimPrefix(w.url[name], "http://") + "\n"
+	}
 	if r := inside("keytether token --profile git", ""); r.code != 0 || !strings.HasPrefix(r.out, "eyJ") {
 		t.Errorf("the lent login: code %d\n%s", r.code, r.errs)
 	}

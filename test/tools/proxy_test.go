@@ -143,7 +143,7 @@ func testProxy(t *testing.T, w *world) {
 		before := a.good()
 		for begun := time.Now(); time.Since(begun) < 31*time.Second; { // tokens live 30 seconds here
 			want(t, curl(t, at("port", "/reports")...), "a report\n")
-			do(t, sleep(t, 500*time.Millisecond))
+			do(t, sleep(t, time.Second))
 		}
 		if n := len(a.good()) - len(before); before[a.token()] || n < 2 {
 			t.Errorf("%d other tokens in 31 seconds", n)
