@@ -152,3 +152,16 @@ def test_install_covers_every_handler_once() -> None:
         root.removeHandler(handlers[0])
         own.removeHandler(handlers[1])
         last.filters.clear()
+
+
+class Broken:
+    def __repr__(self) -> str:
+        raise ValueError(JWT)
+
+
+@pytest.mark.parametrize("message, args", [("%s", (Broken(),)), ("%d %s", (Broken(),)), (Broken(), ())])
+def test_what_cannot_be_shown_does_not_stop_the_program(log: Any, message: Any, args: Any, capsys: Any) -> None:
+    logger, out = log
+    logger.warning(message, *args)
+    shown = out.getvalue() + capsys.readouterr().err
+    assert "cannot be shown: ValueError" in shown and JWT not in shown

@@ -22,7 +22,7 @@ _MIN_VALUE = 16  # characters of a parameter's value outside a query
 _NAMES = ("code", "code_verifier", "handshake_nonce", "device_code", "access_token", "refresh_token")
 
 # The whole length of a minted secret by its third character.
-_MINTED = {"r": 102, "c": 53, "d": 53, "u": 53, "s": 53, "i": 53}
+_MINTED = {"r": 102, "c": 53, "d": 53, "u": 53, "s": 53, "i": 53, "p": 53}
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BEGIN = "-----BEGIN "
@@ -37,8 +37,8 @@ _WORD = frozenset(_BASE62 + "-_")
 _LABEL = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ")
 
 # Text without any of these has no secret.
-_MARKERS = re.compile(r"kt[rcdusi]_|eyJ|(?:code|code_verifier|handshake_nonce|access_token|refresh_token)=|" + _BEGIN)
-_MINTED_MARKER = re.compile(r"kt[rcdusi]_")
+_MARKERS = re.compile(r"kt[rcdusip]_|eyJ|(?:code|code_verifier|handshake_nonce|access_token|refresh_token)=|" + _BEGIN)
+_MINTED_MARKER = re.compile(r"kt[rcdusip]_")
 _PARAM = re.compile(r"(?:code_verifier|handshake_nonce|device_code|access_token|refresh_token|code)=")
 
 

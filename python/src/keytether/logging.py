@@ -72,7 +72,10 @@ def _mask_message(record: logging.LogRecord) -> None:
         text = record.getMessage()
     except Exception:
         # The handler would print message and arguments with its own error.
-        text = f"{record.msg!s} {record.args!r}"
+        try:
+            text = f"{record.msg!s} {record.args!r}"
+        except Exception as e:
+            text = f"a log record that cannot be shown: {type(e).__name__}"
         record.msg, record.args = redact(text), None
         return
     masked = redact(text)
