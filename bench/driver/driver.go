@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -226,6 +227,28 @@ func (p *Person) Allow(ctx context.Context, u string) (*url.URL, error) {
 		page, err = p.press(ctx, page)
 	}
 	return nil, errors.New("the pages go round in circles")
+}
+
+// AllowCode enters the user code of a device authorization (RFC 8628) at the page u,
+// signs in when asked, and presses Allow.
+func (p *Person) AllowCode(ctx context.Context, u, code string) error {
+	page, err := p.Get(ctx, u)
+	for range 6 {
+		if err != nil {
+			return err
+		}
+		enter := slices.IndexFunc(page.Forms, func(f Form) bool { return f.Has("Code") })
+		last := slices.ContainsFunc(page.Forms, func(f Form) bool { return f.HasButton("Allow") })
+		if enter >= 0 {
+			page, err = p.Submit(ctx, page.Forms[enter], "Continue", map[string]string{"Code": code})
+		} else {
+			page, err = p.press(ctx, page)
+		}
+		if last {
+			return err
+		}
+	}
+	return errors.New("the pages go round in circles")
 }
 
 // press sends the page's form as a person would.

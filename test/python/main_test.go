@@ -9,19 +9,16 @@ package python
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/keytether/keytether/internal/testkit"
+	"github.com/keytether/keytether/internal/testkit/pyenv"
 	"github.com/keytether/keytether/internal/testkit/stage"
 )
-
-const systemPython = "/usr/bin/python3"
 
 // What TestMain made, for all tests.
 var (
@@ -49,39 +46,16 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// build makes everything below dir: the sources are copied, since a build leaves
-// its own files beside them.
+// build makes everything below dir.
 func build(ctx context.Context, dir string) error {
-	source, bin = filepath.Join(dir, "src"), filepath.Join(dir, "bin")
-	if err := errors.Join(os.CopyFS(source, os.DirFS("../../python")), os.Mkdir(bin, 0o700)); err != nil {
+	bin = filepath.Join(dir, "bin")
+	if err := os.Mkdir(bin, 0o700); err != nil {
 		return err
 	}
 	if err := stage.Binaries(ctx, bin); err != nil {
 		return err
 	}
-	env := filepath.Join(dir, "venv")
-	python = filepath.Join(env, "bin", "python")
-	for _, args := range [][]string{
-		{systemPython, "-m", "build", "--no-isolation", "--wheel", "--outdir", dir, source},
-		{systemPython, "-m", "venv", "--system-site-packages", env},
-	} {
-		if err := command(ctx, args...); err != nil {
-			return fmt.Errorf("%w\nInstall python3-build, python3-wheel and python3-venv (scripts/setup)", err)
-		}
-	}
-	wheels, err := filepath.Glob(filepath.Join(dir, "keytether-*.whl"))
-	if err != nil || len(wheels) != 1 {
-		return fmt.Errorf("the build made %d wheels: %v", len(wheels), err)
-	}
-	wheel = wheels[0]
-	// --isolated: no configuration of the developer's decides.
-	return command(ctx, python, "-m", "pip", "--isolated", "--disable-pip-version-check", "install", "--no-index", "--no-deps", wheel)
-}
-
-func command(ctx context.Context, args ...string) error {
-	c := exec.CommandContext(ctx, args[0], args[1:]...)
-	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("%v: %w\n%s", args, err, out)
-	}
-	return nil
+	env, err := pyenv.Build(ctx, "../../python", dir)
+	python, wheel, source = env.Python, env.Wheel, env.Source
+	return err
 }

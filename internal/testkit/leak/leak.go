@@ -7,12 +7,14 @@ package leak
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -37,8 +39,13 @@ func (h Hit) String() string { return fmt.Sprintf("%s (%s) in %s", h.Secret, h.F
 
 // Scanner looks for a fixed set of secrets.
 type Scanner struct {
-	needles []needle
+	// byEnd finds the needles by their last bytes: beginnings are alike, since all
+	// JWTs begin with the same header.
+	byEnd map[uint64][]needle
+	some  [1 << 16]bool // of hashes of those ends
 }
+
+const endBytes = 8 // less than minSecret
 
 type needle struct {
 	name, form string
@@ -47,7 +54,7 @@ type needle struct {
 
 // New takes secrets by name. The values may be binary.
 func New(secrets map[string][]byte) (*Scanner, error) {
-	s := &Scanner{}
+	s := &Scanner{byEnd: map[uint64][]needle{}}
 	names := make([]string, 0, len(secrets))
 	for name := range secrets {
 		names = append(names, name)
@@ -58,7 +65,11 @@ func New(secrets map[string][]byte) (*Scanner, error) {
 		if len(v) < minSecret {
 			return nil, fmt.Errorf("%w: %s has %d", ErrShort, name, len(v))
 		}
-		s.needles = append(s.needles, forms(name, v)...)
+		for _, n := range forms(name, v) {
+			end := binary.LittleEndian.Uint64(n.bytes[len(n.bytes)-endBytes:])
+			s.byEnd[end] = append(s.byEnd[end], n)
+			s.some[hash(end)] = true
+		}
 	}
 	return s, nil
 }
@@ -121,14 +132,25 @@ func utf16(v []byte) []byte {
 	return out
 }
 
-// Bytes looks through data that was read from where.
+func hash(end uint64) uint16 { return uint16(end * 0x9e3779b97f4a7c15 >> 48) }
+
+// Bytes looks through data that was read from where. Each form of a secret is found
+// once.
 func (s *Scanner) Bytes(where string, data []byte) []Hit {
 	var hits []Hit
-	for _, n := range s.needles {
-		if bytes.Contains(data, n.bytes) {
-			hits = append(hits, Hit{n.name, n.form, where})
+	for i := endBytes; i <= len(data); i++ {
+		end := binary.LittleEndian.Uint64(data[i-endBytes:])
+		if !s.some[hash(end)] {
+			continue
+		}
+		for _, n := range s.byEnd[end] {
+			hit := Hit{n.name, n.form, where}
+			if bytes.HasSuffix(data[:i], n.bytes) && !slices.Contains(hits, hit) {
+				hits = append(hits, hit)
+			}
 		}
 	}
+	sort.SliceStable(hits, func(a, b int) bool { return hits[a].Secret < hits[b].Secret })
 	return hits
 }
 
