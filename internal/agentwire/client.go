@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 )
 
@@ -180,28 +181,30 @@ func call[T any](ctx context.Context, c *Client, method, path string, body any) 
 	return out, gone("the agent's answer broke off", err)
 }
 
-// send returns a 200 answer; anything else is an error. repeatable lets the transport try once
-// more when a kept connection turns out to be dead: no call but login does harm twice.
+// pauses are waited before each further try of a call whose connection ended without an answer. A
+// killed agent's connections may end before its socket does, so that a new one still reaches it.
+func pauses() []time.Duration {
+	return []time.Duration{0, 20 * time.Millisecond, 200 * time.Millisecond}
+}
+
+// send returns a 200 answer; anything else is an error. A repeatable call is sent again when the
+// connection turns out to be dead: no call but login does harm twice.
 func (c *Client) send(ctx context.Context, method, path string, body any, repeatable bool) (*http.Response, error) {
-	var rd io.Reader
+	var b []byte
 	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
+		var err error
+		if b, err = json.Marshal(body); err != nil {
 			return nil, fmt.Errorf("agentwire: %w", err)
 		}
-		rd = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://keytether"+path, rd)
-	if err != nil {
-		return nil, fmt.Errorf("agentwire: %w", err)
+	res, err := c.once(ctx, method, path, b, repeatable)
+	for _, pause := range pauses() {
+		if !repeatable || !died(err) || ctx.Err() != nil {
+			break
+		}
+		time.Sleep(pause)
+		res, err = c.once(ctx, method, path, b, repeatable)
 	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if repeatable {
-		req.Header["Idempotency-Key"] = nil // read by net/http, not sent
-	}
-	res, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -223,4 +226,33 @@ func (c *Client) send(ctx context.Context, method, path string, body any, repeat
 		return nil, NewError(Failed, "the agent's answer is not understood", fmt.Sprintf("status %d without an error body", res.StatusCode), "", err)
 	}
 	return nil, e
+}
+
+// once sends a request; nil is no body.
+func (c *Client) once(ctx context.Context, method, path string, body []byte, repeatable bool) (*http.Response, error) {
+	var rd io.Reader
+	if body != nil {
+		rd = bytes.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://keytether"+path, rd)
+	if err != nil {
+		return nil, fmt.Errorf("agentwire: %w", err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if repeatable {
+		req.Header["Idempotency-Key"] = nil // read by net/http, not sent
+	}
+	return c.http.Do(req)
+}
+
+// died says that a connection ended before its answer.
+func died(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }

@@ -215,6 +215,37 @@ func TestClientRepeatsOnAConnectionThatDied(t *testing.T) {
 	}
 }
 
+// TestClientRepeatsAtAnAgentThatDies: the socket of a killed agent may still take
+// connections when the others have ended.
+func TestClientRepeatsAtAnAgentThatDies(t *testing.T) {
+	for name, kind := range map[string]func(func(context.Context) (net.Conn, error)) *Client{"kept": NewClient, "once": NewOnce} {
+		t.Run(name, func(t *testing.T) {
+			for _, tt := range []struct{ dead, calls int }{{0, 1}, {1, 2}, {3, 4}, {9, 4}} {
+				var calls atomic.Int32
+				srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					if int(calls.Add(1)) <= tt.dead {
+						panic(http.ErrAbortHandler)
+					}
+					_ = WriteResponse(w, TokenResponse{Scope: "read"})
+				}))
+				c := kind(func(ctx context.Context) (net.Conn, error) {
+					var d net.Dialer
+					return d.DialContext(ctx, "tcp", srv.Listener.Addr().String())
+				})
+				got, err := c.Token(t.Context(), TokenRequest{})
+				if tt.dead < tt.calls && (err != nil || got.Scope != "read") || tt.dead >= tt.calls && !errors.Is(err, AgentGone) {
+					t.Errorf("after %d deaths: %v", tt.dead, err)
+				}
+				if int(calls.Load()) != tt.calls {
+					t.Errorf("after %d deaths: %d calls, want %d", tt.dead, calls.Load(), tt.calls)
+				}
+				c.Close()
+				srv.Close()
+			}
+		})
+	}
+}
+
 func TestLoginStreamFromTheVector(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join("..", "..", "conformance", "agentwire", "login_stream.ndjson"))
 	if err != nil {

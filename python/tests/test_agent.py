@@ -113,6 +113,18 @@ def test_an_agent_that_was_replaced_is_found_again(agent: Any) -> None:
     client.token()
 
 
+@pytest.mark.parametrize("dead, good", [(1, True), (3, True), (4, False)])
+def test_a_dying_agent_is_asked_again(agent: Any, dead: int, good: bool) -> None:
+    """A killed agent's socket may still take connections when the others have ended."""
+    requests = serve(agent, [b""] * dead + [ok(b'{"access_token": "t", "token_type": "Bearer"}')] * good)
+    if good:
+        assert keytether.token().access_token.reveal() == "t"
+    else:
+        with pytest.raises(keytether.AgentError, match="the agent closed the connection"):
+            keytether.token()
+    assert len(requests) == dead + good and len(set(requests)) == 1
+
+
 def serve(agent: Any, answers: List[bytes]) -> List[bytes]:
     """A socket in the agent's place that reads a request and writes one of answers each time."""
     agent.stop()
@@ -141,7 +153,6 @@ def ok(body: bytes) -> bytes:
 @pytest.mark.parametrize(
     "answer, code",
     [
-        (b"", "agent_gone"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "agent_gone"),
         (b"HTTP/1.1 200 OK\r\nConte", "agent_gone"),
         (b"SSH-2.0-OpenSSH_9\r\n\r\n", "agent_gone"),

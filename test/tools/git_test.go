@@ -4,12 +4,13 @@ package tools
 
 import (
 	"net/http"
-	"net/http/cgi"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keytether/keytether/internal/testkit/depot"
 )
 
 // testGit pushes and clones over HTTP, with a helper configured that would write the token down,
@@ -18,12 +19,9 @@ func testGit(t *testing.T, w *world) {
 	dir := w.folder(t, "git")
 	root := filepath.Join(w.st.Dir, "repositories")
 	do(t, os.Mkdir(root, 0o700))
-	w.sh(t, root, "git init -q --bare reports.git && git -C reports.git symbolic-ref HEAD refs/heads/main")
-	backend := strings.TrimSpace(w.sh(t, root, "git --exec-path").out) + "/git-http-backend"
-	w.serveBasic(t, "git", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		h := cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=person"}, Dir: root}
-		h.ServeHTTP(rw, r)
-	}))
+	backend, err := depot.Git(root, "reports.git")
+	do(t, err)
+	w.serveBasic(t, "git", backend)
 	repo := w.url["git"] + "/reports.git"
 
 	// The lines of the help and of the guide are the same, and they are what is used.

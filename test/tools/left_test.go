@@ -3,86 +3,25 @@
 package tools
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/keytether/keytether/internal/testkit/leak"
 )
 
-// recorder stands between everybody and the server, and knows every secret that it gave out, and
-// those that the test's own servers saw.
-type recorder struct {
-	mu   sync.Mutex
-	seen map[string]string // value -> kind
-}
-
 // least is how many of each kind must have gone by for the search to mean anything.
 var least = map[string]int{"access_token": 9, "refresh_token": 8, "device_code": 6, "proof": 14, "proxy's secret": 1, "key": 2}
-
-func (r *recorder) add(kind, v string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.seen == nil {
-		r.seen = map[string]string{}
-	}
-	if v != "" {
-		r.seen[v] = kind
-	}
-}
-
-func (r *recorder) between(server http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		r.add("proof", q.Header.Get("DPoP"))
-		if q.Method != http.MethodPost {
-			server.ServeHTTP(w, q)
-			return
-		}
-		t := &tee{ResponseWriter: w}
-		server.ServeHTTP(t, q)
-		var doc map[string]any
-		if json.Unmarshal(t.body.Bytes(), &doc) != nil {
-			return
-		}
-		for _, kind := range []string{"access_token", "refresh_token", "id_token", "device_code"} {
-			if v, ok := doc[kind].(string); ok {
-				r.add(kind, v)
-			}
-		}
-	})
-}
-
-// tee keeps a copy of the answer.
-type tee struct {
-	http.ResponseWriter
-	body bytes.Buffer
-}
-
-// Write writes to both.
-func (t *tee) Write(p []byte) (int, error) {
-	t.body.Write(p)
-	return t.ResponseWriter.Write(p)
-}
-
-// Unwrap is for http.ResponseController.
-func (t *tee) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
 // nothingLeft looks for every secret of the run in all that the person's programs wrote, the
 // server's data, and what everybody logged.
 func nothingLeft(t *testing.T, w *world) {
 	t.Helper()
-	w.rec.mu.Lock()
-	values, n := map[string][]byte{}, map[string]int{}
-	for v, kind := range w.rec.seen {
-		n[kind]++
-		values[fmt.Sprintf("%s %d", kind, n[kind])] = []byte(v)
+	secrets, n := w.rec.Secrets()
+	values := map[string][]byte{}
+	for name, v := range secrets[leak.Nobody] {
+		values[name] = []byte(v)
 	}
-	w.rec.mu.Unlock()
 	for kind, want := range least {
 		if n[kind] < want {
 			t.Errorf("%d of the kind %s went by, want at least %d: %v", n[kind], kind, want, n)

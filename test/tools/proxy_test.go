@@ -74,7 +74,7 @@ func (w *world) api(t *testing.T) *sampleAPI {
 		mux.ServeHTTP(rw, r)
 	}))
 	w.serve(t, plain, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		w.rec.add("proof", r.Header.Get("DPoP"))
+		w.rec.Add("proof", r.Header.Get("DPoP"))
 		guarded.ServeHTTP(rw, r)
 	}))
 	return a
@@ -98,7 +98,7 @@ func (w *world) startProxy(t *testing.T, line string, more ...string) proxyReady
 	}
 	var ready proxyReady
 	do(t, json.Unmarshal([]byte(p.Stdout()), &ready))
-	w.rec.add("proxy's secret", ready.Secret)
+	w.rec.Add("proxy's secret", ready.Secret)
 	return ready
 }
 

@@ -3,8 +3,6 @@
 package tools
 
 import (
-	"archive/zip"
-	"bytes"
 	"crypto/rand"
 	"fmt"
 	"net/http"
@@ -15,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keytether/keytether/internal/testkit/depot"
 	"github.com/keytether/keytether/verify"
 )
 
@@ -36,8 +35,8 @@ func testAWS(t *testing.T, w *world) {
 		n := asked.Add(1)
 		ends := time.Now().Add(map[bool]time.Duration{true: 30 * time.Second, false: time.Hour}[n == 1])
 		key, session := rand.Text(), rand.Text()
-		w.rec.add("key", key)
-		w.rec.add("key", session)
+		w.rec.Add("key", key)
+		w.rec.Add("key", session)
 		fmt.Fprintf(rw, `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult><Credentials>
 <AccessKeyId>ASIAEXAMPLE%d</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration>
 </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`, n, key, session, ends.UTC().Format(time.RFC3339))
@@ -82,19 +81,9 @@ func testAWS(t *testing.T, w *world) {
 // finds ours in PATH.
 func testPip(t *testing.T, w *world) {
 	home := w.folder(t, "pip")
-	wheel := wheelOf(t, "reports", "1.0")
-	name := "reports-1.0-py3-none-any.whl"
-	w.serveBasic(t, "pypi", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/simple/reports/":
-			rw.Header().Set("Content-Type", "text/html")
-			fmt.Fprintf(rw, `<!doctype html><title>reports</title><a href="/files/%s">%s</a>`, name, name)
-		case "/files/" + name:
-			_, _ = rw.Write(wheel)
-		default:
-			rw.WriteHeader(http.StatusNotFound)
-		}
-	}))
+	index, err := depot.Index("reports", "1.0")
+	do(t, err)
+	w.serveBasic(t, "pypi", index)
 	venv := t.TempDir() // thousands of files, none of which pip writes when it runs
 	w.sh(t, home, "/usr/bin/python3 -m venv "+venv+" && mkdir -p .local/bin")
 	lines := w.replaced(t, guide(t, "sh", "pip install"), "pypi", "https://pypi.example.com")
@@ -117,25 +106,4 @@ func testPip(t *testing.T, w *world) {
 	if text := w.sh(t, home, "pip --version", quiet...).out; !strings.HasPrefix(text, "pip 2") {
 		t.Errorf("pip says %q", text)
 	}
-}
-
-// wheelOf makes a small wheel.
-func wheelOf(t *testing.T, name, version string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z := zip.NewWriter(&b)
-	info := name + "-" + version + ".dist-info/"
-	for _, f := range [][2]string{
-		{name + ".py", "total = 42\n"},
-		{info + "METADATA", "Metadata-Version: 2.1\nName: " + name + "\nVersion: " + version + "\n"},
-		{info + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
-		{info + "RECORD", name + ".py,,\n" + info + "METADATA,,\n" + info + "WHEEL,,\n" + info + "RECORD,,\n"},
-	} {
-		w, err := z.Create(f[0])
-		do(t, err)
-		_, err = w.Write([]byte(f[1]))
-		do(t, err)
-	}
-	do(t, z.Close())
-	return b.Bytes()
 }

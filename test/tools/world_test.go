@@ -19,6 +19,8 @@ import (
 
 	"github.com/keytether/keytether/bench/driver"
 	"github.com/keytether/keytether/internal/testkit"
+	"github.com/keytether/keytether/internal/testkit/depot"
+	"github.com/keytether/keytether/internal/testkit/leak"
 	"github.com/keytether/keytether/internal/testkit/stage"
 	"github.com/keytether/keytether/verify"
 )
@@ -71,7 +73,7 @@ const plain = "api"
 type world struct {
 	st     *stage.Stage
 	agent  *testkit.Process
-	rec    *recorder
+	rec    *leak.Recorder
 	person *driver.Person
 	url    map[string]string // of each resource
 	links  string            // what the person has in front of PATH
@@ -80,11 +82,11 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{rec: &recorder{}, url: map[string]string{}}
+	w := &world{rec: &leak.Recorder{}, url: map[string]string{}}
 	config := guide(t, "yaml", "clients:")
 	_, client, _ := strings.Cut(config, "clients:\n")
 	resource := strings.ReplaceAll(lineWith(t, config, "id: \"https://git.example.com\""), "api.jwks", "api.jwks.json")
-	opt := stage.Options{NoAPI: true, Between: w.rec.between, Clients: strings.ReplaceAll(client, "\n  ", "\n")[2:] +
+	opt := stage.Options{NoAPI: true, Between: w.rec.Between, Clients: strings.ReplaceAll(client, "\n  ", "\n")[2:] +
 		"- {id: proving, name: Proving Tool, grants: [device_code, refresh_token], dpop: required, handshake: none, lifetimes: {access: 30s}}\n"}
 	for _, name := range append([]string{plain}, bearer...) {
 		addr, err := testkit.FreeLoopback()
@@ -127,37 +129,12 @@ func (w *world) logIn(t *testing.T, client, name string) {
 	t.Helper()
 	line := strings.ReplaceAll(guide(t, "sh", "keytether login"), "https://git.example.com", w.url[name])
 	line = strings.NewReplacer("keytether login", "", "--client tools", "--client "+client, "--profile git", "--profile "+name).Replace(line)
-	res, err := w.st.LoginDevice(t.Context(), func(e stage.Event) error { return w.allow(t.Context(), e) }, strings.Fields(line)...)
+	res, err := w.st.LoginDevice(t.Context(), func(e stage.Event) error {
+		return w.person.AllowCode(t.Context(), e.VerificationURI, e.UserCode)
+	}, strings.Fields(line)...)
 	if err != nil || res.Code != 0 {
 		t.Fatalf("login at %s: %v, code %d\n%s", name, err, res.Code, res.Stderr)
 	}
-}
-
-// allow is the person: types the code, signs in, and presses Allow.
-func (w *world) allow(ctx context.Context, e stage.Event) error {
-	page, err := w.person.Get(ctx, e.VerificationURI)
-	for range 6 {
-		if err != nil {
-			return err
-		}
-		var next *driver.Page
-		for _, f := range page.Forms {
-			switch {
-			case f.Has("Code"):
-				next, err = w.person.Submit(ctx, f, "Continue", map[string]string{"Code": e.UserCode})
-			case f.Has("Password"):
-				next, err = w.person.Submit(ctx, f, "Sign in", map[string]string{"Email": w.person.Email, "Password": w.person.Password})
-			case f.HasButton("Allow"):
-				_, err = w.person.Submit(ctx, f, "Allow", nil)
-				return err
-			}
-		}
-		if next == nil && err == nil {
-			return fmt.Errorf("nothing to press at %s (%d): %.300s", page.URL.Path, page.Status, page.Text)
-		}
-		page = next
-	}
-	return errors.New("the pages go round in circles")
 }
 
 // guard makes a verifier for a resource.
@@ -186,30 +163,11 @@ func (w *world) serve(t *testing.T, name string, h http.Handler) {
 // servers of git and of packages want it.
 func (w *world) serveBasic(t *testing.T, name string, next http.Handler) {
 	t.Helper()
-	guarded := w.guard(t, name, verify.NewAcceptingBearerTokens).Require("use")(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		r.Header.Del("Authorization") // it has done its work
-		next.ServeHTTP(rw, r)
-	}))
+	guarded := depot.Basic(w.guard(t, name, verify.NewAcceptingBearerTokens).Require("use"), next)
 	w.serve(t, name, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		_, password, ok := r.BasicAuth()
-		r.Header.Del("Authorization")
-		if ok && password != "" {
-			w.rec.add("access_token", password)
-			r.Header.Set("Authorization", "Bearer "+password)
-		}
-		guarded.ServeHTTP(&asksBasic{rw}, r)
+		w.rec.Request(r)
+		guarded.ServeHTTP(rw, r)
 	}))
-}
-
-// asksBasic asks for a password where the guard asked for a token.
-type asksBasic struct{ http.ResponseWriter }
-
-// WriteHeader writes the status.
-func (a *asksBasic) WriteHeader(status int) {
-	if status == http.StatusUnauthorized {
-		a.Header().Set("WWW-Authenticate", `Basic realm="test"`)
-	}
-	a.ResponseWriter.WriteHeader(status)
 }
 
 // env is the environment of a program of the person's, and what comes more wins.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import _login, _socket, _wire
@@ -19,6 +20,10 @@ _MAX_IDLE = 8  # connections that are kept
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection:[ \t]*close[ \t]*\r\n", re.IGNORECASE)
+# How long to wait before each further try of a call whose connection ended without an
+# answer. A killed agent's connections may end before its socket does, so that a new one
+# still reaches it.
+_PAUSES = (0.0, 0.02, 0.2)
 _NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a dead agent is an error, never a signal
 
 
@@ -64,22 +69,24 @@ class Agent:
             conn.close()
 
     def _exchange(self, request: bytes) -> Tuple[int, bytes]:
-        conn, kept = self._take()
+        conn = self._take()
+        pauses = list(_PAUSES)
         try:
             while True:
                 try:
                     status, answer, keep = _exchange(conn, request)
                     break
                 except _Dead:
+                    # No call does harm when it is repeated. What else was kept is of the same agent.
                     conn.close()
-                    if not kept:
+                    self.close()
+                    if not pauses:
                         raise AgentError(
                             "agent_gone", "the agent was not reached", "the agent closed the connection",
                             "Try again; it starts anew by itself. If that repeats, see `keytether status`",
                         ) from None  # fmt: skip
-                    # It was kept from before: the agent may have ended and another one begun.
-                    self.close()
-                    conn, kept = self._connect(), False
+                    time.sleep(pauses.pop(0))
+                    conn = self._connect()
         except _Broken:
             conn.close()
             raise AgentError("agent_gone", "the agent's answer broke off", "the agent closed the connection", "Try again") from None
@@ -92,14 +99,14 @@ class Agent:
             conn.close()
         return status, answer
 
-    def _take(self) -> Tuple[socket.socket, bool]:
+    def _take(self) -> socket.socket:
         pid = os.getpid()
         if pid != self._pid:  # we were forked: those connections are our parent's
             self._idle, self._pid = [], pid
         try:
-            return self._idle.pop(), True
+            return self._idle.pop()
         except IndexError:
-            return self._connect(), False
+            return self._connect()
 
     def _connect(self) -> socket.socket:
         """Connect, and have the agent started first if none runs and one would find a login."""
