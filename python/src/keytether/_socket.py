@@ -15,8 +15,8 @@ from typing import Mapping
 
 from .errors import AgentError, KeytetherError, NotLoggedIn
 
-# How long an answer may take: the agent gives a renewal 40 seconds.
-TIMEOUT = 60
+# How long an answer may take: the agent gives a renewal 40 seconds, and a person a minute to say yes.
+TIMEOUT = 120
 
 
 def path(environ: Mapping[str, str]) -> str:
