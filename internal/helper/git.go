@@ -44,7 +44,9 @@ func ReadGit(r io.Reader) (GitQuestion, error) {
 			q.Bearer = q.Bearer || value == "authtype"
 		}
 	}
-	if lines.Err() != nil || q.Protocol == "" || q.Host == "" || strings.ContainsAny(q.Protocol+q.Host, "\r\x00 ") {
+	// git has undone the escapes of the host, so that good.test%23.evil.test arrives as another
+	// beginning of a URL than it is.
+	if lines.Err() != nil || q.Protocol == "" || q.Host == "" || strings.ContainsAny(q.Protocol+q.Host, "\r\x00 /?#@\\%") {
 		return GitQuestion{}, ErrQuestion
 	}
 	return q, nil

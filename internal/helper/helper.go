@@ -48,9 +48,15 @@ func Covers(resource, target string) bool {
 	if err != nil || origin(u) != origin(r) {
 		return false
 	}
-	base, at := strings.TrimSuffix(r.Path, "/"), path.Clean("/"+strings.ReplaceAll(u.Path, `\`, "/"))
-	return base == "" || at == base || strings.HasPrefix(at, base+"/")
+	base, at := strings.TrimSuffix(r.Path, "/"), "/"+strings.TrimPrefix(u.Path, "/")
+	if base == "" {
+		return true
+	}
+	// As it is asked for, and as a server reads it that cleans a path first.
+	return inside(base, at) && inside(base, path.Clean(strings.ReplaceAll(at, `\`, "/")))
 }
+
+func inside(base, p string) bool { return p == base || strings.HasPrefix(p, base+"/") }
 
 // origin is scheme, host and port, the scheme's own port left out.
 func origin(u *url.URL) string {

@@ -34,6 +34,8 @@ func TestCovers(t *testing.T) {
 		{"https://git.example.test/team", "https://git.example.test/team2/b.git", false},
 		{"https://git.example.test/team", "https://git.example.test/team/../other", false},
 		{"https://git.example.test/team", `https://git.example.test/team\..\other`, false},
+		{"https://git.example.test/team", "https://git.example.test/other/../team/b.git", false},
+		{"https://git.example.test/team", "https://git.example.test/other/..%2fteam/b.git", false},
 		{"https://git.example.test", "http://git.example.test/", false},
 		{"https://git.example.test", "https://git.example.test:8443/", false},
 		{"https://git.example.test", "https://git.example.test.evil.test/", false},
@@ -73,7 +75,11 @@ func TestGit(t *testing.T) {
 			t.Errorf("%s: %q, %v", tt.name, out.String(), err)
 		}
 	}
-	for _, in := range []string{"", "\n", "protocol=https\n", "host=x\n", "nonsense\n", "protocol=https\nhost=a b\n", strings.Repeat("a", maxQuestion+1) + "=1\n"} {
+	for _, in := range []string{
+		"", "\n", "protocol=https\n", "host=x\n", "nonsense\n", "protocol=https\nhost=a b\n",
+		"protocol=https\nhost=git.example.test#.evil.test\n", "protocol=https\nhost=git.example.test/.evil.test\n", "protocol=https\nhost=git.example.test?.evil.test\n",
+		"protocol=https\nhost=evil.test@git.example.test\n", "protocol=https://git.example.test/\nhost=evil.test\n", strings.Repeat("a", maxQuestion+1) + "=1\n",
+	} {
 		if _, err := ReadGit(strings.NewReader(in)); !errors.Is(err, ErrQuestion) {
 			t.Errorf("%.40q: %v", in, err)
 		}
