@@ -91,7 +91,11 @@ func readTTY(ptm *os.File, answers [][2]string) ([]byte, error) {
 			}
 			seen += at + len(answers[0][0])
 			time.Sleep(100 * time.Millisecond) // a person: until the terminal shows nothing more
-			if _, err := ptm.WriteString(answers[0][1] + "\n"); err != nil {
+			answer := answers[0][1]
+			if answer != "\x03" { // Ctrl-C stands alone
+				answer += "\n"
+			}
+			if _, err := ptm.WriteString(answer); err != nil {
 				return shown, err
 			}
 			answers = answers[1:]
