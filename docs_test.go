@@ -69,7 +69,7 @@ func TestDocsGuides(t *testing.T) {
 	if err != nil || len(guides) == 0 {
 		t.Fatalf("no guides: %v", err)
 	}
-	guides = append(guides, "python/README.md")
+	guides = append(guides, "python/README.md", "README.md")
 	for _, guide := range guides {
 		md, err := os.ReadFile(guide)
 		if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -64,6 +66,29 @@ func TestGoPackage(t *testing.T) {
 	if resp.StatusCode != http.StatusOK || !strings.Contains(string(body), who.Subject) {
 		t.Errorf("the API answered %d: %s", resp.StatusCode, body)
 	}
+	if out := quickstart(t, st, m); !strings.Contains(out, who.Subject) {
+		t.Errorf("the quickstart printed %s", out)
+	}
+}
+
+// quickstart runs the example that README.md shows, at the stage's API.
+func quickstart(t *testing.T, st *stage.Stage, m *stage.Machine) string {
+	t.Helper()
+	text, err := os.ReadFile("../../examples/go/quickstart/main.go")
+	do(t, err)
+	dir := t.TempDir()
+	file, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "quickstart")
+	do(t, os.WriteFile(file, []byte(strings.ReplaceAll(string(text), "http://127.0.0.1:8431", st.Resource)), 0o600))
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, file).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	c := exec.CommandContext(t.Context(), program)
+	c.Env = m.Home.Env
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Errorf("the quickstart: %v", err)
+	}
+	return string(out)
 }
 
 func get(t *testing.T, u string) *http.Request {
