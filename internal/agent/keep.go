@@ -246,9 +246,18 @@ func (a *agent) wipe(p *profile) error {
 	return errors.Join(failures...)
 }
 
-// record is what goes beside the refresh token.
+// record is what goes beside the refresh token. Each is later than the one before, also where
+// the clock was set back.
 func (p *profile) record(why string, now time.Time) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return json.Marshal(record{Version: recordVersion, Whoami: p.who, JKT: p.jkt, Lack: p.missing(), Why: why, Time: now.UnixNano()})
+	p.saved = max(now.UnixNano(), p.saved+1)
+	return json.Marshal(record{Version: recordVersion, Whoami: p.who, JKT: p.jkt, Lack: p.missing(), Why: why, Time: p.saved})
+}
+
+// writtenAt is when its record was last written.
+func (p *profile) writtenAt() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.saved
 }

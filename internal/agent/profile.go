@@ -22,7 +22,6 @@ type profile struct {
 	proof *proofKey
 	reach agentwire.Env // how its server is reached
 	jkt   string        // thumbprint of the key; empty where the server takes no proofs
-	saved int64         // when the record that it was restored from was written
 
 	// serial is held while the refresh token is used: a rotating token has one
 	// user at a time.
@@ -35,6 +34,7 @@ type profile struct {
 	place   *home
 	keyName string
 	why     string     // why it is not in a store that comes before
+	saved   int64      // when its record was last written, as the record says
 	stale   []leftover // older copies of its entry that could not be taken away yet
 	swept   []leftover // what holds its key where it was before
 	who     agentwire.Whoami

@@ -138,7 +138,7 @@ func (a *agent) takeOver(at *home, f found) {
 	case loser != nil && loser.slot == p.slot && loser.at() == at:
 		a.mu.Unlock()
 		return // it is this one
-	case loser != nil && loser.saved > p.saved:
+	case loser != nil && loser.writtenAt() > f.rec.Time:
 		winner, loser = loser, p
 	case loser == nil && len(a.profiles) >= maxProfiles:
 		a.mu.Unlock()
