@@ -226,7 +226,9 @@ func (a *app) showApprovable(v approvable) error {
 	if err == nil && v.Narrowed {
 		err = say("It asked for more. From where it was started, no more is given.")
 	}
-	if err == nil && v.Elsewhere {
+	if err == nil && v.Elsewhere && v.Address == "" {
+		err = say("Whether it was started on your network, the server cannot tell.")
+	} else if err == nil && v.Elsewhere {
 		err = say(paint("It was started on another network than yours: "+clean(v.Address)+".", red, a.colour(a.Stderr)))
 	}
 	if err == nil {

@@ -339,7 +339,7 @@ func TestWarnings(t *testing.T) {
 		base + "accounts: [{email: a@b.test, password_file: open.pw}]\n":                  "mode 0644",
 		base + "accounts: [{email: a@b.test, password_file: pw}]\n":                       "",
 		"issuer: https://x.test\nlisten: 0.0.0.0:80\ntrusted_proxies: [192.0.2.0/24]\n":   "plain http on a network",
-		"issuer: https://x.test\nlisten: 127.0.0.1:80\n":                                  "as it is not trusted",
+		"issuer: https://x.test\nlisten: 127.0.0.1:80\n":                                  "no device login is known to be started on the network",
 		"issuer: https://x.test\nlisten: 127.0.0.1:80\ntrusted_proxies: [127.0.0.1/32]\n": "",
 	} {
 		c, err := Parse([]byte(in), d)

@@ -116,7 +116,7 @@ func (c *Config) server(top object) {
 	}
 	if issuer != nil && !plain && !top.has("tls") && len(c.TrustedProxies) == 0 {
 		r.warn(top.place("trusted_proxies"), "the issuer is https and there is no tls, so a proxy stands in front; "+
-			"as it is not trusted, its own address is recorded and rate-limited for everybody. Name its network in trusted_proxies")
+			"as it is not trusted, its own address is recorded and rate-limited for everybody, and no device login is known to be started on the network of whoever allows it. Name its network in trusted_proxies")
 	}
 }
 

@@ -73,7 +73,7 @@ func (h *Handler) approvable(w *answer, r *http.Request, who authserver.Caller) 
 	if err := object(w, r, &in); err != nil {
 		return err
 	}
-	v, err := h.server.ViewDeviceBy(r.Context(), who, in.UserCode, h.address(r).String())
+	v, err := h.server.ViewDeviceBy(r.Context(), who, in.UserCode, h.place(r))
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (h *Handler) approve(w *answer, r *http.Request, who authserver.Caller) err
 		return oauth.FailParam(oauth.BadRequest, "decision")
 	}
 	err := h.server.DecideDeviceBy(r.Context(), who, authserver.SignedDecision{
-		UserCode: in.UserCode, Decision: in.Decision, Approval: in.Approval, Address: h.address(r).String(),
+		UserCode: in.UserCode, Decision: in.Decision, Approval: in.Approval, Address: h.place(r),
 	})
 	if err != nil {
 		return err

@@ -65,7 +65,7 @@ func (h *Handler) browser(w http.ResponseWriter, r *http.Request, binding string
 // visitor is who sends a form: what has no session is none of ours.
 func (h *Handler) visitor(r *http.Request, binding string) authserver.Browser {
 	b := authserver.Browser{
-		Session: h.cookie.read(r, h.cookie.session), Address: h.address(r).String(), UserAgent: r.UserAgent(),
+		Session: h.cookie.read(r, h.cookie.session), Address: h.place(r), UserAgent: r.UserAgent(),
 	}
 	if binding != "" {
 		b.Binding = h.cookie.read(r, h.cookie.request+binding)

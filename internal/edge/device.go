@@ -33,15 +33,14 @@ func decidePurpose(handle string, confirm bool, scope string) string {
 // deviceAuthorization is the device authorization endpoint (RFC 8628 §3.1).
 func (h *Handler) deviceAuthorization(w *answer, r *http.Request) error {
 	w.Header()[headerDPoPNonce] = []string{h.server.Nonce()}
-	from := h.address(r)
-	if err := h.limited(h.limits.device, from); err != nil {
+	if err := h.limited(h.limits.device, h.address(r)); err != nil {
 		return err
 	}
 	c, err := h.call(w, r, h.issuer+oauth.PathDevice)
 	if err != nil {
 		return err
 	}
-	c.Address = from.String()
+	c.Address = h.place(r)
 	out, err := h.server.StartDevice(r.Context(), c)
 	if err != nil {
 		return err

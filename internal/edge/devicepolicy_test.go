@@ -1,13 +1,18 @@
 package edge_test
 
 import (
+	"encoding/json"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/keytether/keytether/internal/edge/edgetest"
 	"github.com/keytether/keytether/internal/event"
+	"github.com/keytether/keytether/internal/oauth"
 	"github.com/keytether/keytether/internal/policy"
 )
 
@@ -219,5 +224,57 @@ func TestDeviceShown(t *testing.T) {
 	}
 	if got := d.poll(t); got != "" || d.tool.Token.Scope != "read" {
 		t.Errorf("approved: %s: %q", got, d.tool.Token.Scope)
+	}
+}
+
+// TestDeviceBehindProxy: where a proxy that is not trusted stands in front,
+// everybody has its address. Nobody is taken for a neighbour of the device then: the
+// page says that it cannot tell, and Allow takes the second step.
+//
+// Invariant: DF-13a
+func TestDeviceBehindProxy(t *testing.T) {
+	s := edgetest.NewServer(t, edgetest.Options{HTTPS: true})
+	plain := httptest.NewServer(s.Handler) // as behind a proxy that does the TLS
+	defer plain.Close()
+	through := func(r *http.Request) *http.Response {
+		t.Helper()
+		r.URL.Scheme, r.URL.Host = "http", strings.TrimPrefix(plain.URL, "http://")
+		res, err := plain.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	tool := s.NewTool(edgetest.Plain)
+	res := through(s.FormRequest(oauth.PathDevice, url.Values{"client_id": {tool.Client}, "scope": {"read"}}))
+	defer res.Body.Close()
+	var doc oauth.DeviceResponse
+	if err := json.NewDecoder(res.Body).Decode(&doc); err != nil {
+		t.Fatal(err)
+	}
+	b := s.NewBrowser()
+	b.Open(doc.VerificationURI)
+	b.Press("Continue", "user_code", doc.UserCode)
+	b.SignIn(edgetest.Email, edgetest.Password)
+	b.Has(t, http.StatusOK, "wants to act for you")
+	b.Press("Allow")
+	b.Has(t, http.StatusOK, "Look again.")
+	n := s.Size() - 1
+	if r := s.Since(n); len(r) != 1 || r[0].Name == event.DeviceApproved {
+		t.Errorf("%+v", r)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.URL.Path, r.URL.RawQuery = "/device", "device="+b.Form("Allow").Fields.Get("device")
+	for _, c := range b.Cookies() {
+		r.AddCookie(c)
+	}
+	page := through(r)
+	defer page.Body.Close()
+	text, err := io.ReadAll(page.Body)
+	if err != nil || !strings.Contains(string(text), "this server cannot tell") || strings.Contains(string(text), "127.0.0.1") {
+		t.Errorf("%d %v:\n%s", page.StatusCode, err, text)
 	}
 }

@@ -143,6 +143,19 @@ func plain(a netip.Addr) netip.Addr {
 	return a
 }
 
+// place is the address in words, or nothing where it can only be a proxy's that is
+// not trusted: then everybody would seem to be on one network, and no device login
+// would take the second step.
+func (h *Handler) place(r *http.Request) string {
+	if h.tls && r.TLS == nil && len(h.trusted) == 0 {
+		return ""
+	}
+	if a := h.address(r); a.IsValid() {
+		return a.String()
+	}
+	return ""
+}
+
 func (h *Handler) trusts(a netip.Addr) bool {
 	for _, p := range h.trusted {
 		if p.Contains(a) {
