@@ -82,11 +82,11 @@ func onTerminal(t *testing.T, args ...string) (*os.File, *exec.Cmd) {
 		t.Fatal(err)
 	}
 	defer pts.Close()
-	program, err := exec.LookPath("keytether")
+	program, err := exec.LookPath(args[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(program, args...)
+	c := exec.Command(program, args[1:]...)
 	dir := t.TempDir()
 	c.Env = []string{"HOME=" + dir, "KEYTETHER_SOCKET=" + filepath.Join(dir, "none", "agent.sock"), "TERM=xterm", "PATH=" + os.Getenv("PATH")}
 	c.Stdin, c.Stdout, c.Stderr = pts, pts, pts
@@ -105,7 +105,7 @@ func TestExecOnASlowTerminal(t *testing.T) {
 	for _, lines := range []int{4000, 5000, 6000} {
 		t.Run(strconv.Itoa(lines), func(t *testing.T) {
 			t.Parallel()
-			ptm, c := onTerminal(t, "exec", "--", "seq", strconv.Itoa(lines))
+			ptm, c := onTerminal(t, "keytether", "exec", "--", "seq", strconv.Itoa(lines))
 			time.Sleep(2500 * time.Millisecond)
 			shown, _ := io.ReadAll(ptm) // EIO at the end
 			if err := c.Wait(); err != nil {
@@ -126,7 +126,7 @@ func TestExecLeavesADaemon(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ptm, c := onTerminal(t, "exec", "--", "sh", "-c", script)
+			ptm, c := onTerminal(t, "keytether", "exec", "--", "sh", "-c", script)
 			began := time.Now()
 			shown, _ := io.ReadAll(ptm)
 			_ = c.Wait()
@@ -140,5 +140,18 @@ func TestExecLeavesADaemon(t *testing.T) {
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
 		})
+	}
+}
+
+// TestExecBeforeAPager: what a command prints goes to another program, and that one gets the keys.
+func TestExecBeforeAPager(t *testing.T) {
+	ptm, c := onTerminal(t, "sh", "-c", `keytether exec -- sh -c 'echo one; test -t 2 && echo errors >&2; sleep 1' | { read line; read key </dev/tty; echo "$line, <$key>"; }`)
+	go func() {
+		time.Sleep(500 * time.Millisecond)
+		_, _ = ptm.WriteString("a\n")
+	}()
+	shown, _ := io.ReadAll(ptm)
+	if err := c.Wait(); err != nil || !strings.Contains(string(shown), "one, <a>") || !strings.Contains(string(shown), "errors\r\n") {
+		t.Errorf("%q, %v", shown, err)
 	}
 }

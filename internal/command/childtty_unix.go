@@ -38,9 +38,9 @@ type childTTY struct {
 }
 
 // childTerminal puts a terminal wherever the command would have had ours: on its output and
-// errors, and on its input too if we are in the foreground. Then our own terminal hands every key
-// on as it is. Without input from a terminal the command stays in our session, so that it can
-// open /dev/tty for keys, as pagers do.
+// errors, and on its input too if we are in the foreground and its output goes to no other program,
+// which may want the keys as well, as a pager does. Then our own terminal hands every key on as it
+// is. Else the command stays in our session, so that it can open /dev/tty for keys itself.
 func (a *app) childTerminal(c *exec.Cmd) (*childTTY, error) {
 	t := &childTTY{}
 	out, errs := isTerminal(a.Stdout), isTerminal(a.Stderr)
@@ -65,7 +65,7 @@ func (a *app) childTerminal(c *exec.Cmd) (*childTTY, error) {
 	}
 	t.resize()
 	in, ok := a.Stdin.(*os.File)
-	if !ok || !isTerminal(in) || !foreground(in) {
+	if !out || !ok || !isTerminal(in) || !foreground(in) {
 		if err := rawOutput(t.slave); err != nil { // ours ends the lines already
 			t.close()
 			return nil, err
