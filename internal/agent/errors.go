@@ -35,7 +35,7 @@ var kinds = []struct {
 	{oauthclient.ErrIdentity, agentwire.Failed, "Ask who runs the server; nothing was kept"},
 	{oauthclient.ErrAnswer, agentwire.Failed, "Try again; if that repeats, ask who runs the server"},
 	{keystore.ErrName, agentwire.Usage, "Name the profile with letters, digits, - and _"},
-	{keystore.ErrNoKey, agentwire.NotLoggedIn, "The proof key is gone: run `keytether login`"},
+	{keystore.ErrNoKey, agentwire.NotLoggedIn, "Run `keytether login`"},
 	{keystore.ErrPassphrase, agentwire.PassphraseWanted, ""},
 	{keystore.ErrNewPassphrase, agentwire.NewPassphraseWanted, ""},
 	{keystore.ErrUnusable, agentwire.StoreUnusable, ""},
@@ -64,6 +64,9 @@ func wireError(err error, what string) *agentwire.Error {
 			if d != "" {
 				do = d
 			}
+		}
+		if k.is == keystore.ErrNoKey && !errors.Is(err, keystore.ErrUnusable) {
+			why = "its store does not have the proof key any more"
 		}
 		return agentwire.NewError(k.code, what, why, do, err)
 	}

@@ -176,7 +176,11 @@ func (a *agent) renew(ctx context.Context, p *profile, w want) (oauthclient.Toke
 	}
 	refresh, err := a.refreshToken(ctx, p)
 	if errors.Is(err, keystore.ErrNotFound) || err == nil && refresh.IsZero() {
-		why := agentwire.NewError(agentwire.NotLoggedIn, "not logged in", "the access token has expired and the server gave nothing to renew it with", "Run `keytether login`", err)
+		reason := "the access token has expired and the server gave nothing to renew it with"
+		if err != nil {
+			reason = "the store " + p.status(a.now()).KeyStore + " does not have this login any more"
+		}
+		why := agentwire.NewError(agentwire.NotLoggedIn, "not logged in", reason, "Run `keytether login`", err)
 		a.forget(p, why)
 		return oauthclient.Tokens{}, why
 	}

@@ -452,3 +452,46 @@ func TestTwoRecordsOfOneProfile(t *testing.T) {
 		n.renews("")
 	}
 }
+
+// A store that lost a login, or the key of one, is what is blamed: not the server,
+// which gave something to renew with.
+func TestStoreThatLostALogin(t *testing.T) {
+	for what, tt := range map[string]struct {
+		lose func(*fakeStore, string) error
+		why  string
+	}{
+		"the login": {func(f *fakeStore, name string) error { return f.Memory.Delete(t.Context(), name) }, "the store keychain does not have this login any more"},
+		"the key": {func(f *fakeStore, name string) error {
+			e, err := f.Memory.Get(t.Context(), name)
+			if err != nil {
+				return err
+			}
+			if err := f.Memory.Delete(t.Context(), name); err != nil {
+				return err
+			}
+			if _, err := f.Memory.NewKey(t.Context(), e.Key); err != nil {
+				return err
+			}
+			return f.Memory.Put(t.Context(), name, e)
+		}, "its store does not have the proof key any more"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			keychain := newFakeStore("keychain", keystore.Machine)
+			r, _ := storesRig(t, keychain.kind(), memoryKind())
+			r.mustLogIn()
+			for name := range keychain.tokens(t) {
+				if err := tt.lose(keychain, name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.clock.Advance(6 * time.Minute)
+			_, err := r.Token(t.Context(), agentwire.TokenRequest{})
+			var words *agentwire.Error
+			if !errors.As(err, &words) || words.Code != agentwire.NotLoggedIn || words.Why != tt.why || words.Do != "Run `keytether login`" {
+				t.Errorf("%+v", err)
+			}
+			r.mustLogIn()
+			r.renews("")
+		})
+	}
+}

@@ -63,10 +63,13 @@ func work[T any](ctx context.Context, c *chip, f func(*link) (T, error)) (T, err
 		for wait := 5 * time.Millisecond; ; wait *= 2 {
 			old := c.link != nil
 			v, err = try(c, f)
-			if err == nil || final(err) {
+			if err == nil {
+				return v, nil
+			}
+			c.drop() // also what is as good as before: who gets an error may never come back
+			if final(err) {
 				return v, err
 			}
-			c.drop()
 			// What an old link fails at, a new one may do: the chip may not be what it was.
 			if !old && !passes(err) || wait > 500*time.Millisecond {
 				return v, &chipError{err}
@@ -231,7 +234,7 @@ func (l *link) unload() {
 	}
 }
 
-// final says that an error lies in what was asked for, and that the link is as good as before.
+// final says that an error lies in what was asked for, and that no other try mends it.
 func final(err error) bool {
 	return errors.Is(err, errOther) || errors.Is(err, errDamaged)
 }

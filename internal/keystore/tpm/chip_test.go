@@ -157,6 +157,26 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// TestRoomAfterErrors opens the store again and again, as an agent does after each error, and
+// leaves nothing loaded in a chip that knows none of its logins.
+func TestRoomAfterErrors(t *testing.T) {
+	chip := swtpm.Start(t)
+	o := options(t, chip)
+	login(t, open(t, o), "a")
+	chip.Clear()
+	for range 5 {
+		s, err := Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Get(t.Context(), "a")
+		wantProblem(t, err, "another TPM")
+	}
+	if n := handles(t, chip.Socket, transient); n != 0 {
+		t.Errorf("%d objects are left", n)
+	}
+}
+
 // TestFullOfOthers fills the chip, as programs do that bypass a resource manager.
 func TestFullOfOthers(t *testing.T) {
 	chip := swtpm.Start(t)
