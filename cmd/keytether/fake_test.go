@@ -180,6 +180,8 @@ func (f *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			res.Revoked, res.NoRevocation, res.Warning = false, true, "its server has no revocation endpoint"
 		case "nobody":
 			res.Profiles = []string{}
+		case "unopened":
+			res.Profiles, res.Wiped, res.Warning = []string{}, false, "the store keychain holds logins and cannot be opened"
 		}
 		_ = agentwire.WriteResponse(w, res)
 	case agentwire.PathLogin:

@@ -53,7 +53,8 @@ type Options struct {
 	Rand  io.Reader        // default crypto/rand's
 
 	// Log gets what happens, without secrets. Default: agent.log in StateDir (0600,
-	// turned over at 1 MiB) from LogLevel on; without StateDir nothing is logged.
+	// turned over at 1 MiB) from LogLevel on, or stderr where that cannot be written; without
+	// StateDir nothing is logged.
 	Log      *slog.Logger
 	StateDir string
 	LogLevel slog.Level
@@ -120,10 +121,7 @@ func Run(ctx context.Context, o Options) error {
 }
 
 func serve(ctx context.Context, o Options) error {
-	closeLog, err := o.fill()
-	if err != nil {
-		return err
-	}
+	closeLog := o.fill()
 	defer closeLog()
 	ln, err := peersock.Listen(o.Socket)
 	if err != nil {
@@ -170,7 +168,7 @@ func serve(ctx context.Context, o Options) error {
 }
 
 // fill sets the defaults.
-func (o *Options) fill() (closeLog func(), err error) {
+func (o *Options) fill() (closeLog func()) {
 	closeLog = func() {}
 	if o.Clock == nil {
 		o.Clock = time.Now
@@ -220,13 +218,16 @@ func (o *Options) fill() (closeLog func(), err error) {
 	case o.Log == nil:
 		f, err := openLog(o.StateDir)
 		if err != nil {
-			return closeLog, err
+			// A home that is read-only or full keeps nobody from a login in memory.
+			o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.LogLevel}))
+			o.Log.Warn("the log goes to stderr", "err", err)
+			break
 		}
 		closeLog = func() { _ = f.Close() }
 		o.Log = slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{Level: o.LogLevel}))
 	}
 	o.Log = slog.New(redact.Handler(o.Log.Handler()))
-	return closeLog, nil
+	return closeLog
 }
 
 // agent is the state of the process. Nothing of it is kept anywhere else.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/keytether/keytether/internal/agentwire"
 	"github.com/keytether/keytether/internal/peersock"
+	"github.com/keytether/keytether/internal/secret"
 )
 
 // call is one request: it gives the answer or an error.
@@ -22,7 +23,7 @@ func (a *agent) handler() http.Handler {
 	handle(http.MethodGet, agentwire.PathStatus, a.status)
 	handle(http.MethodGet, agentwire.PathWhoami, a.unlocked(a.whoami))
 	handle(http.MethodPost, agentwire.PathLoginCode, a.unlocked(a.loginCode))
-	handle(http.MethodPost, agentwire.PathLogout, a.unlocked(a.logout))
+	handle(http.MethodPost, agentwire.PathLogout, a.leavable(a.logout))
 	handle(http.MethodPost, agentwire.PathToken, a.unlocked(a.token))
 	handle(http.MethodPost, agentwire.PathAuthorize, a.unlocked(a.authorize))
 	handle(http.MethodPost, agentwire.PathApproval, a.unlocked(a.approval))
@@ -83,6 +84,24 @@ func (a *agent) unlocked(c call) call {
 			return nil, err
 		}
 		if err := a.checkLock(); err != nil {
+			return nil, err
+		}
+		return c(r)
+	}
+}
+
+// leavable is unlocked for a logout. A lock without a passphrase does not stand in its way:
+// whoever asks could take it off as well, and what a session's end runs must not fail at it.
+func (a *agent) leavable(c call) call {
+	strict := a.unlocked(c)
+	return func(r *http.Request) (any, error) {
+		a.mu.Lock()
+		free := a.lock.on && a.lock.hash.Equal(secret.New("").Hash())
+		a.mu.Unlock()
+		if !free {
+			return strict(r)
+		}
+		if err := a.awaitRestored(r.Context()); err != nil {
 			return nil, err
 		}
 		return c(r)

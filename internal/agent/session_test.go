@@ -78,10 +78,11 @@ func TestAgentLocksItself(t *testing.T) {
 		suspend bool
 		locks   bool
 	}{
-		"idle":               {30 * time.Minute, false, true},
-		"idle, not asked":    {0, false, false},
-		"suspend":            {0, true, true},
-		"suspend, not asked": {0, false, false},
+		"idle":                    {30 * time.Minute, false, true},
+		"idle, not asked":         {0, false, false},
+		"suspend":                 {0, true, true},
+		"suspend, not asked":      {0, false, false},
+		"suspended for that long": {30 * time.Minute, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var mu sync.Mutex
@@ -121,4 +122,35 @@ func TestAgentLocksItself(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A logout goes through a lock that nobody gave a passphrase to, as one that set itself while
+// the session was idle: what runs at the session's end does not fail at it.
+//
+// Invariant: IS-8
+func TestLogoutOfALockedAgent(t *testing.T) {
+	r := newRig(t, oauthclienttest.Keytether())
+	r.mustLogIn()
+	if err := r.Lock(t.Context(), agentwire.LockRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := r.Logout(t.Context(), agentwire.LogoutRequest{All: true})
+	if err != nil || !out.Revoked || !out.Wiped || r.server.Count("revoked") != 1 {
+		t.Errorf("%+v, %v, %d revoked", out, err, r.server.Count("revoked"))
+	}
+	if _, err := r.Token(t.Context(), agentwire.TokenRequest{}); !errors.Is(err, agentwire.Locked) {
+		t.Errorf("still locked: %v", err)
+	}
+}
+
+// A state folder that cannot be written keeps nobody from a login in memory.
+func TestReadOnlyStateFolder(t *testing.T) {
+	at := filepath.Join(t.TempDir(), "a file")
+	if err := os.WriteFile(at, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, oauthclienttest.Keytether(), func(o *Options) { o.StateDir = filepath.Join(at, "state") })
+	n := r.again(func(o *Options) { o.Log = nil })
+	n.mustLogIn()
+	n.renews("")
 }

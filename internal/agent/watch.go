@@ -28,6 +28,7 @@ func (a *agent) watch(gone func() bool) {
 			return
 		}
 		if now := a.opt.slept(); now-slept > sleptMin {
+			a.slept(now - slept)
 			slept = now
 			if a.opt.LockOnSuspend {
 				a.lockItself("the machine was suspended")
@@ -37,6 +38,13 @@ func (a *agent) watch(gone func() bool) {
 			a.lockItself("nobody used it for " + a.opt.LockAfter.String())
 		}
 	}
+}
+
+// slept counts the time of a suspension, which the clock leaves out, as time in which nobody asked.
+func (a *agent) slept(d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lastUse = a.lastUse.Add(-d)
 }
 
 // quiet is for how long nobody asked.

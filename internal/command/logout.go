@@ -54,13 +54,13 @@ func (a *app) loggedOut(res agentwire.LogoutResponse) error {
 	switch {
 	case a.json:
 		err = a.printJSON(res)
-	case len(res.Profiles) == 0:
+	case len(res.Profiles) == 0 && res.Wiped:
 		err = a.println("Nobody was logged in.")
 	case res.Wiped:
 		err = said(fmt.Fprintf(a.Stdout, "Logged out: %s\n", clean(names)))
 	}
 	switch {
-	case err != nil || len(res.Profiles) == 0:
+	case err != nil:
 		return err
 	case !res.Wiped:
 		return agentwire.NewError(agentwire.StoreUnusable, "not everything of the login could be wiped", res.Warning, "Run `keytether agent stop`, then look at `keytether status`", nil)
