@@ -12,8 +12,8 @@
 //     -----BEGIN [redacted];
 //   - values of code, code_verifier, handshake_nonce, device_code,
 //     access_token and refresh_token in URLs and forms: code=[redacted].
-//     After "?" or "&" of any length, elsewhere ("exit code=1") from 16
-//     characters on.
+//     After "?" or "&" (in JSON also \u0026) of any length, elsewhere
+//     ("exit code=1") from 16 characters on.
 //
 // A mask begins with the same characters as the secret, so that Writer can let
 // these go before it knows.

@@ -124,7 +124,7 @@ func drawHidden(t *rapid.T) hidden {
 		std := base64.StdEncoding.EncodeToString(b[:])
 		return hidden{"-----BEGIN PRIVATE KEY-----\n" + std + "\n-----END PRIVATE KEY-----", std}
 	case 4:
-		return hidden{"?code=" + b64[:8], b64[:8]}
+		return hidden{rapid.SampledFrom([]string{"?", "&", `?x=\u0026`}).Draw(t, "before") + "code=" + b64[:8], b64[:8]}
 	}
 	name := rapid.SampledFrom(names).Draw(t, "name")
 	return hidden{name + "=" + b64, b64}
@@ -293,7 +293,7 @@ func TestNoHitDoesNotAllocate(t *testing.T) {
 }
 
 func FuzzString(f *testing.F) {
-	for _, s := range []string{code() + "x", refresh(), jwt, pemKey, "?code=" + opaque, "code=" + jwt, header + jwt, "-----BEGIN RSA PRIVATE KEY-----\nabc", jwt + "code=" + opaque, code() + "code=" + opaque + "\n", "eyJ[redacted]"} {
+	for _, s := range []string{code() + "x", refresh(), jwt, pemKey, "?code=" + opaque, "code=" + jwt, header + jwt, "-----BEGIN RSA PRIVATE KEY-----\nabc", jwt + "code=" + opaque, code() + "code=" + opaque + "\n", "eyJ[redacted]", `?code=a\u0026code=b\u0026`} {
 		f.Add(s, uint8(7))
 	}
 	f.Fuzz(func(t *testing.T, s string, cut uint8) {

@@ -23,6 +23,9 @@ const (
 	pemEnd   = "-----"
 )
 
+// escapedAnd is "&" as encoders write it that want JSON to be fit for HTML, Go's own among them.
+const escapedAnd = `\u0026`
+
 // names of the parameters whose values are secret.
 var names = []string{"code", "code_verifier", "handshake_nonce", "device_code", "access_token", "refresh_token"}
 
@@ -106,7 +109,7 @@ func (s *scanner) scan(dst, src []byte, final bool) (out []byte, rest, marker in
 		if v != yes {
 			dst = append(dst, src[pos:hold]...)
 			if hold > pos {
-				s.prev = src[hold-1]
+				s.prev = s.before(src, hold)
 			}
 			return dst, hold, s.markerAt(src, hold)
 		}
@@ -298,9 +301,13 @@ func beginsWithName(b []byte) bool {
 	return false
 }
 
+// before is the character before src[i]. An ampersand stands in JSON in two ways.
 func (s *scanner) before(src []byte, i int) byte {
-	if i == s.base {
+	switch {
+	case i == s.base:
 		return s.prev
+	case i-len(escapedAnd) >= s.base && string(src[i-len(escapedAnd):i]) == escapedAnd:
+		return '&'
 	}
 	return src[i-1]
 }
@@ -318,6 +325,8 @@ func (s *scanner) partial(src []byte, q int) bool {
 		return begins("eyJ")
 	case '-':
 		return begins(pemBegin)
+	case '\\':
+		return begins(escapedAnd)
 	}
 	if !s.boundary(src, q) {
 		return false

@@ -74,6 +74,7 @@ func TestFinds(t *testing.T) {
 		{"a token without its signature", at[:strings.LastIndexByte(at, '.')+1], "", ""},
 		{"a callback", "http://127.0.0.1:4711/callback?code=" + foreign + "&state=1", CallbackCode, foreign},
 		{"a callback, later", `GET "http://localhost:1/cb?state=1&code=` + foreign + `" 302`, CallbackCode, foreign},
+		{"a callback in JSON fit for HTML", `{"u":"http://127.0.0.1:1/cb?state=1\u0026code=` + foreign + `\u0026x=1"}`, CallbackCode, foreign},
 		{"a callback by IPv6", "http://[::1]:1/cb?iss=a&code=" + foreign, CallbackCode, foreign},
 		{"a callback with its issuer first", "http://127.0.0.1:1/cb?state=1&iss=https%3A%2F%2Fauth.test%2Frealms%2Fx&code=" + foreign + "&x=1", CallbackCode, foreign},
 		{"a callback with its issuer as it is", "http://127.0.0.1:1/cb?iss=https://auth.test&code=" + foreign, CallbackCode, foreign},

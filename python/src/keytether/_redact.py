@@ -27,6 +27,7 @@ _MINTED = {"r": 102, "c": 53, "d": 53, "u": 53, "s": 53, "i": 53, "p": 53}
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _BEGIN = "-----BEGIN "
 _END = "-----"
+_ESCAPED_AND = "\\u0026"  # "&" as encoders write it that want JSON to be fit for HTML
 
 _BASE62_RUN = re.compile(r"[A-Za-z0-9]*")
 _BASE64_RUN = re.compile(r"[A-Za-z0-9_-]*")
@@ -124,7 +125,12 @@ class _Scanner:
         return len(text)
 
     def _before(self, i: int) -> str:
-        return self.before_base if i == self.base else self.text[i - 1]
+        """The character before a place. An ampersand stands in JSON in two ways."""
+        if i == self.base:
+            return self.before_base
+        if i - len(_ESCAPED_AND) >= self.base and self.text.startswith(_ESCAPED_AND, i - len(_ESCAPED_AND)):
+            return "&"
+        return self.text[i - 1]
 
     def _minted(self, start: int) -> Optional[_Match]:
         end = start + _MINTED[self.text[start + 2]]
