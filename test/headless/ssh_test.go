@@ -127,12 +127,12 @@ func TestForwarding(t *testing.T) {
 		}
 		contains(t, "the refusal of "+strings.Join(refused.args, " "), out, refused.words)
 	}
-	contains(t, "status", desk.run(t, 0, "status"), "build7")
+	contains(t, "status", desk.run(t, 0, "status"), "Forwarded")
 	desk.run(t, 0, "agent", "forward", "build7", "--end")
 	if out, code := remote("token", "--profile", "work", "--proof", "GET", reports); code == 0 {
 		t.Errorf("the far host has a token after the end: %d bytes", len(out))
 	}
-	if s := desk.run(t, 0, "status"); strings.Contains(s, "build7") {
+	if s := desk.run(t, 0, "status"); strings.Contains(s, "Forwarded") {
 		t.Errorf("status lists what has ended:\n%s", s)
 	}
 }
