@@ -50,7 +50,7 @@ func Listen(path string) (*Listener, error) {
 	if err := makeFolder(dir); err != nil {
 		return nil, err
 	}
-	unlock, err := tryLock(path + ".lock")
+	unlock, err := lockOf(path)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +94,25 @@ func Listen(path string) (*Listener, error) {
 		}
 		return nil
 	}}, nil
+}
+
+// dyingTime bounds how long one who holds the lock and does not answer is waited for.
+const dyingTime = time.Second
+
+// lockOf takes the lock beside a socket. Of a process that was killed the socket goes before the
+// lock does, and of one that starts the lock comes first: so a holder that does not answer gets a
+// moment to end, or to answer.
+func lockOf(path string) (unlock func(), err error) {
+	for end := time.Now().Add(dyingTime); ; time.Sleep(5 * time.Millisecond) {
+		unlock, err := tryLock(path + ".lock")
+		if !errors.Is(err, ErrInUse) || time.Now().After(end) {
+			return unlock, err
+		}
+		if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+			_ = c.Close()
+			return nil, fmt.Errorf("%s: %w", path, ErrInUse)
+		}
+	}
 }
 
 // Dial connects to the agent at path. It gives ErrNotRunning when there is none,

@@ -411,3 +411,16 @@ func TestTooLongPathSaysSo(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestLockOfADyingAgent: of an agent that was killed the socket goes first, and whoever starts the
+// next one then does not fail.
+func TestLockOfADyingAgent(t *testing.T) {
+	path := sockPath(t)
+	must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	unlock, err := tryLock(path + ".lock")
+	must(t, err)
+	time.AfterFunc(100*time.Millisecond, unlock)
+	ln, err := Listen(path)
+	must(t, err)
+	must(t, ln.Close())
+}
