@@ -123,7 +123,8 @@ func shown(r *http.Request) secret.Value {
 
 // rewrite leads a request to the resource, without what the tool said about who it is.
 func (p *proxy) rewrite(r *httputil.ProxyRequest) {
-	r.SetURL(p.o.Resource) // and the resource's own Host
+	r.SetURL(p.o.Resource)                 // and the resource's own Host
+	r.Out.URL.RawQuery = r.In.URL.RawQuery // as it is: nothing is decided by it, and another reader may take what Go's does not
 	for _, h := range []string{"Authorization", "Dpop", "Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", "Sec-Fetch-User", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		r.Out.Header.Del(h)
 	}

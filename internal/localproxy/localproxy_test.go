@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -336,3 +337,55 @@ type body struct {
 
 // Close closes.
 func (b body) Close() error { b.close(); return nil }
+
+// TestQueryAsItIs: the API gets the query that the tool wrote, also where Go would read another.
+func TestQueryAsItIs(t *testing.T) {
+	var got string
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.RequestURI }))
+	t.Cleanup(s.Close)
+	u, _ := url.Parse(s.URL + "/v1")
+	h := New(Options{Resource: u, Through: http.DefaultTransport})
+	for _, q := range []string{"a=1&b=2", "q=a;b&c", "p=%zz", "b=2&a=1&a=+", "", "x=%2F&y=/"} {
+		want := strings.TrimSuffix("/v1/x?"+q, "?")
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", strings.TrimPrefix(want, "/v1"), nil))
+		if got != want {
+			t.Errorf("%q became %q", want, got)
+		}
+	}
+}
+
+// TestUpgrade: a connection that changes its protocol goes both ways.
+func TestUpgrade(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		_ = rw.Flush()
+		line, _ := rw.ReadString('\n')
+		_, _ = rw.WriteString("echo " + line)
+		_ = rw.Flush()
+	}))
+	t.Cleanup(s.Close)
+	u, _ := url.Parse(s.URL)
+	front := httptest.NewServer(New(Options{Resource: u, Through: adder{http.DefaultTransport}}))
+	t.Cleanup(front.Close)
+	conn, err := net.DialTimeout("tcp", front.Listener.Addr().String(), time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: api\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	in := bufio.NewReader(conn)
+	if res, err := http.ReadResponse(in, nil); err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	_, _ = io.WriteString(conn, "hello\n")
+	if line, err := in.ReadString('\n'); line != "echo hello\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+}
