@@ -171,6 +171,7 @@ func (b *box) lostNow(l loss, killed bool) string {
 // TestPassphraseNotGiven starts the next agent without the passphrase: that is
 // said, with what to do, and the login is there once it is given.
 func TestPassphraseNotGiven(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "pass")
 	b := newBox(t, w, "pass", "file", parts{pass: passphrase})
 	b.mustLogIn()

@@ -43,6 +43,7 @@ var kinds = []struct {
 //
 // Invariant: AS-10
 func TestMatrix(t *testing.T) {
+	t.Parallel() // the storms wait most of their time
 	var clients []string
 	for i := range kinds {
 		clients = append(clients, fmt.Sprintf("kept%d", i))
