@@ -303,9 +303,9 @@ func (a *agent) stopIfIdle(quiet time.Duration) bool {
 	a.dropExpired()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	held := len(a.profiles)
-	if quiet == 0 {
-		held = a.losable()
+	held := a.losable()
+	if quiet > 0 {
+		held = a.held()
 	}
 	if held > 0 || a.logins > 0 || a.now().Sub(a.lastUse) < quiet {
 		return false
@@ -314,11 +314,18 @@ func (a *agent) stopIfIdle(quiet time.Duration) bool {
 	return true
 }
 
-// losable counts the logins that end with this process. The agent's mu is held.
+// held counts the logins. The agent's mu is held.
+func (a *agent) held() int { return a.count(func(*profile) bool { return true }) }
+
+// losable counts those that end with this process.
 func (a *agent) losable() int {
-	n := 0
+	return a.count(func(p *profile) bool { return p.life() == keystore.Process })
+}
+
+func (a *agent) count(which func(*profile) bool) (n int) {
+	now := a.now()
 	for _, p := range a.profiles {
-		if p.life() == keystore.Process {
+		if which(p) && !p.ended(now) {
 			n++
 		}
 	}

@@ -51,6 +51,10 @@ const (
 	// revokeTime bounds what a person waits at a logout without network.
 	revokeTime = 8 * time.Second
 
+	// clockDoubt is how wrong this machine's clock may be: one that two systems keep in different
+	// time zones is off by up to 14 h until the network sets it.
+	clockDoubt = 24 * time.Hour
+
 	// maxCached bounds the access tokens per profile: one per scope in use.
 	maxCached = 64
 

@@ -86,6 +86,9 @@ func (a *agent) profile(name string) (*profile, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p := a.profiles[name]; p != nil {
+		if p.ended(a.now()) {
+			return nil, endedError()
+		}
 		return p, nil
 	}
 	if why := a.ended[name]; why != nil {
@@ -265,20 +268,33 @@ func (a *agent) forget(p *profile, why *agentwire.Error) {
 	_ = a.wipe(p) // it has been logged
 }
 
-// dropExpired forgets grants whose end has come by the server's own word.
+// ended says that the grant has reached the end that the server gave it, by our clock.
+func (p *profile) ended(now time.Time) bool { return p.endedFor(now, 0) }
+
+func (p *profile) endedFor(now time.Time, d time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	end := p.who.ExpiresAt
+	return !end.IsZero() && !now.Before(end.Add(d))
+}
+
+func endedError() *agentwire.Error {
+	return agentwire.NewError(agentwire.NotLoggedIn, "not logged in", "the login has reached its end", "Run `keytether login`", nil)
+}
+
+// dropExpired forgets grants that ended so long ago that no clock is that wrong. Until then they
+// are not used, and a clock that is put right brings them back.
 func (a *agent) dropExpired() {
 	now := a.now()
 	a.mu.Lock()
 	var over []*profile
 	for _, p := range a.profiles {
-		p.mu.Lock()
-		if end := p.who.ExpiresAt; !end.IsZero() && !now.Before(end) {
+		if p.endedFor(now, clockDoubt) {
 			over = append(over, p)
 		}
-		p.mu.Unlock()
 	}
 	a.mu.Unlock()
 	for _, p := range over {
-		a.forget(p, agentwire.NewError(agentwire.NotLoggedIn, "not logged in", "the login has reached its end", "Run `keytether login`", nil))
+		a.forget(p, endedError())
 	}
 }

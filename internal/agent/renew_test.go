@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/keytether/keytether/internal/agentwire"
+	"github.com/keytether/keytether/internal/keystore"
 	"github.com/keytether/keytether/internal/oauthclient"
 	"github.com/keytether/keytether/internal/oauthclient/oauthclienttest"
 )
@@ -219,6 +220,34 @@ func TestGrantEndsByItsTime(t *testing.T) {
 	if v, _ := r.Version(t.Context()); v.Grants != 0 {
 		t.Errorf("%d grants", v.Grants)
 	}
+}
+
+// A clock that runs ahead, as that of a machine with two systems until the network sets it, ends no
+// login: it is not used, and is there again when the clock is right. One that ended long ago goes.
+//
+// Invariant: AS-14
+func TestAWrongClockEndsNoLogin(t *testing.T) {
+	keychain := newFakeStore("keychain", keystore.Machine)
+	r, _ := storesRig(t, keychain.kind())
+	r.mustLogIn()
+	right := r.clock.Now()
+	r.clock.Advance(38 * time.Hour)
+	n := r.restarted()
+	for range 2 {
+		if _, err := n.Token(t.Context(), agentwire.TokenRequest{}); !errors.Is(err, agentwire.NotLoggedIn) {
+			t.Errorf("past its end: %v", err)
+		}
+		if s, err := n.Status(t.Context()); err != nil || len(s.Profiles) != 0 {
+			t.Errorf("shown: %+v, %v", s.Profiles, err)
+		}
+	}
+	n.clock.Set(right.Add(time.Minute))
+	n.renews("")
+	n.clock.Advance(49 * time.Hour)
+	if _, err := n.Whoami(t.Context(), ""); !errors.Is(err, agentwire.NotLoggedIn) {
+		t.Errorf("long past its end: %v", err)
+	}
+	eventually(t, "it is still in its store", func() bool { return len(keychain.tokens(t)) == 0 })
 }
 
 // A token that ages is handed out at once and renewed behind the caller's back.

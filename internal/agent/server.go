@@ -138,7 +138,9 @@ func (a *agent) status(r *http.Request) (any, error) {
 		return s, nil // whose logins they are is not said
 	}
 	for _, p := range a.profiles {
-		s.Profiles = append(s.Profiles, p.status(a.now()))
+		if now := a.now(); !p.ended(now) {
+			s.Profiles = append(s.Profiles, p.status(now))
+		}
 	}
 	s.Stores = a.missingStores()
 	s.Forwards = a.shownForwards()
