@@ -31,8 +31,9 @@ func (a *app) execCmd() *cobra.Command {
 		Short: "Run a command as a login; mask secrets in what it prints",
 		Long: `Runs a command that knows by KEYTETHER_PROFILE and KEYTETHER_SOCKET which login to use, and masks
 tokens, codes and private keys in what it prints, and with --mask-env the values of the variables
-that you name. Where ours is a terminal the command has one too. The exit code and the signals are
-the command's own.
+that you name. Where ours is a terminal the command has one too, which ends with it. Elsewhere exec
+ends once nothing that the command started can print any more: a service that is to go on needs
+another place to print to. The exit code and the signals are the command's own.
 
 Only with --env does the command also get an access token, in that variable: every process that
 it starts inherits it, so prefer a tool that asks the agent. The token ends in minutes and is not

@@ -396,3 +396,12 @@ def test_version_and_doctor(command: Any, agent: Any, tmp_path: pathlib.Path) ->
     agent.stop()
     got = module("doctor")
     assert got.returncode == 5 and got.stdout.endswith("doctor of the command\n") and "no agent is running" in got.stdout
+
+
+def test_what_holds_connections_can_be_copied_and_sent_to_another_process(agent: Any) -> None:
+    client = keytether.Client(socket=agent.path)
+    client.whoami()
+    assert client._agent._idle
+    for other in (pickle.loads(pickle.dumps(client)), copy.deepcopy(client)):
+        assert not other._agent._idle and other._agent.path == agent.path
+        assert other.whoami() == client.whoami()

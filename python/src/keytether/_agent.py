@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Type
 
 from . import _login, _socket, _wire
 from .errors import AgentError, KeytetherError, NotLoggedIn, of
@@ -46,6 +46,10 @@ class Agent:
         self.path = where
         self._idle: List[socket.socket] = []
         self._pid = os.getpid()
+
+    def __reduce__(self) -> Tuple[Type[Agent], Tuple[str]]:
+        """Copied, or sent to another process, it makes connections of its own."""
+        return Agent, (self.path,)
 
     def call(self, method: str, path: str, schema: _wire.Schema, body: Optional[bytes] = None) -> Dict[str, Any]:
         """One call and its answer, read by the schema. Raises what the agent says, as a KeytetherError."""
