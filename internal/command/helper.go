@@ -7,6 +7,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -204,6 +206,9 @@ func (a *app) helpAWS(ctx context.Context, f awsFlags) error {
 	if err := checkURL("--sts", f.sts); err != nil {
 		return err
 	}
+	if u, err := url.Parse(f.sts); err != nil || u.Scheme != "https" && !isLoopback(u.Hostname()) {
+		return usage("--sts is not an https address", "Correct it: the token would go out in clear")
+	}
 	t, err := a.unbound(ctx, "", f.resource)
 	if err != nil {
 		return err
@@ -264,6 +269,11 @@ the package keytether is a keyring backend, which needs no link.`,
 	}
 	a.profileFlag(c)
 	return c
+}
+
+func isLoopback(host string) bool {
+	at, err := netip.ParseAddr(host)
+	return err == nil && at.IsLoopback()
 }
 
 // Args gives the arguments of a program that was called by one of the names that others look for:
