@@ -27,7 +27,9 @@ func (a *agent) unlockStore(r *http.Request) (any, error) {
 	if at == nil {
 		return nil, agentwire.NewError(agentwire.Usage, what, "this agent has no store with a passphrase", "", nil)
 	}
-	err := at.alone(r.Context(), unlockTime, func(ctx context.Context) error {
+	// scrypt does not stop when its caller goes away: a caller who comes and goes must wait its
+	// turn all the same, or many of them, of 256 MiB each, run at once.
+	err := at.alone(context.WithoutCancel(r.Context()), unlockTime, func(ctx context.Context) error {
 		if req.Passphrase.IsZero() {
 			return at.kind.Unlock(ctx, secret.Value{}, false)
 		}

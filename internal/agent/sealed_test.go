@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/keytether/keytether/internal/oauth"
 	"github.com/keytether/keytether/internal/oauthclient"
 	"github.com/keytether/keytether/internal/outbound"
+	"github.com/keytether/keytether/internal/secret"
 	"github.com/keytether/keytether/internal/testkit/leak"
 )
 
@@ -254,4 +257,45 @@ func TestLoginIntoAStoreThatWasMissed(t *testing.T) {
 		t.Errorf("%+v, %v", s, err)
 	}
 	n.renews("other")
+}
+
+// Who tries a passphrase and goes away does not have the next one tried beside it, nor without the
+// pause after a wrong one.
+//
+// Invariant: AS-15
+func TestPassphrasesAreTriedOneAtATime(t *testing.T) {
+	begun, let := make(chan struct{}, 1), make(chan struct{})
+	var tried, ended atomic.Int32
+	kind := newFakeStore("file", keystore.Machine).kind()
+	kind.Lock = func() {}
+	kind.Unlock = func(ctx context.Context, _ secret.Value, _ bool) error {
+		tried.Add(1)
+		begun <- struct{}{}
+		select {
+		case <-ctx.Done():
+			ended.Add(1)
+			return ctx.Err()
+		case <-let:
+			return keystore.ErrPassphrase
+		}
+	}
+	r, _ := storesRig(t, kind, memoryKind())
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() {
+		gone <- r.UnlockStore(ctx, agentwire.UnlockStoreRequest{Passphrase: agentwire.NewSecret(wrong)})
+	}()
+	<-begun
+	cancel()
+	if err := <-gone; err == nil {
+		t.Error("it was not called off")
+	}
+	next := make(chan error, 1)
+	go func() { next <- r.open(wrong, false) }()
+	time.Sleep(50 * time.Millisecond)
+	if tried.Load() != 1 || ended.Load() != 0 {
+		t.Errorf("%d tried, %d of them given up", tried.Load(), ended.Load())
+	}
+	close(let)
+	refused(t, <-next, agentwire.PassphraseWanted, "just now")
 }
