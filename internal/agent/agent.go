@@ -242,6 +242,7 @@ type agent struct {
 
 	restored chan struct{} // closed when logins of an earlier agent were looked for
 	marking  sync.Mutex
+	list     os.FileInfo // the list of stores as it was last seen; under marking
 	gate     gate
 	shutting sync.Mutex // held while the sealed store is shut
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -37,7 +38,7 @@ func (a *agent) choose(ctx context.Context, s *attempt) error {
 			if err != nil {
 				return err
 			}
-			return st.Put(ctx, s.hold, keystore.Entry{Key: s.key})
+			return st.Put(ctx, s.hold, holdOf(s.key))
 		})
 		if err == nil {
 			s.place, s.proof, s.why = p, newProofKey(key), strings.Join(why, "; ")
@@ -189,13 +190,13 @@ func (a *agent) sweep(ctx context.Context, p *profile) {
 	for _, l := range left {
 		err := l.at.use(ctx, func(ctx context.Context, st keystore.Store) error {
 			e, err := st.Get(ctx, l.name)
-			if errors.Is(err, keystore.ErrNotFound) || err == nil && e.RefreshToken.IsZero() && len(e.Metadata) == 0 {
+			if errors.Is(err, keystore.ErrNotFound) || err == nil && e.RefreshToken.IsZero() && holder(e.Metadata) == os.Getpid() {
 				return nil
 			}
 			if err != nil {
 				return err
 			}
-			return st.Put(ctx, l.name, keystore.Entry{Key: l.key})
+			return st.Put(ctx, l.name, holdOf(l.key))
 		})
 		if err != nil {
 			a.log.Info("an older copy of a login could not be taken away yet", "store", l.at.kind.Name, "err", err)

@@ -18,6 +18,12 @@ func readLink(path string) (string, error) {
 	return target, err
 }
 
+// runs says whether there is a process of that number.
+func runs(pid int) bool {
+	err := syscall.Kill(pid, 0)
+	return err == nil || errors.Is(err, syscall.EPERM)
+}
+
 func samePath(a, b string) bool { return a == b }
 
 // checkPlace refuses what somebody else than the user and root could change. In a

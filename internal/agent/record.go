@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/json"
 	"errors"
+	"os"
 	"strings"
 
 	"github.com/keytether/keytether/internal/agentwire"
@@ -26,8 +27,7 @@ type record struct {
 
 var errRecord = errors.New("agent: not a record of a login")
 
-// readRecord reads the metadata of an entry. A key that is only held for a login
-// in progress has none.
+// readRecord reads the metadata of a login's entry.
 func readRecord(b []byte) (record, error) {
 	var r record
 	if err := json.Unmarshal(b, &r); err != nil {
@@ -37,6 +37,26 @@ func readRecord(b []byte) (record, error) {
 		return record{}, errRecord
 	}
 	return r, nil
+}
+
+// holding is what stands beside a key without a login: it is held for one by a process, and is of
+// no use once that has ended.
+type holding struct {
+	PID int `json:"held_by"`
+}
+
+func holdOf(key string) keystore.Entry {
+	b, _ := json.Marshal(holding{os.Getpid()}) // a number has no such error
+	return keystore.Entry{Key: key, Metadata: b}
+}
+
+// holder is who holds such an entry; 0 for what is none, and for those of before they said it.
+func holder(metadata []byte) int {
+	var h holding
+	if json.Unmarshal(metadata, &h) != nil {
+		return 0
+	}
+	return h.PID
 }
 
 // reachNames are the caller's variables that decide how the server is reached. A

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -94,7 +95,11 @@ func (a *agent) entries(ctx context.Context, p *home, st keystore.Store) ([]foun
 		if err != nil {
 			return nil, err
 		}
-		if len(e.Metadata) == 0 || a.isStale(p, name) {
+		by := holder(e.Metadata)
+		if by != 0 && runs(by) {
+			continue // of a login in progress, here or in another agent
+		}
+		if by != 0 || len(e.Metadata) == 0 || a.isStale(p, name) {
 			if err := st.Delete(ctx, name); err != nil {
 				return nil, err
 			}
@@ -161,25 +166,46 @@ func (a *agent) takeOver(at *home, f found) {
 	}
 }
 
-// findAgain asks the stores that are missing once more, and says whether it did.
-func (a *agent) findAgain() bool {
+// findAgain asks the stores that are missing once more, and those of the list of stores when
+// another agent of the same person wrote it.
+func (a *agent) findAgain() {
 	a.mu.Lock()
 	now := a.now()
-	if len(a.missing) == 0 || now.Sub(a.lastFind) < findEvery && now.After(a.lastFind) {
+	if now.Sub(a.lastFind) < findEvery && now.After(a.lastFind) {
 		a.mu.Unlock()
-		return false
+		return
 	}
 	a.lastFind = now
-	var list []*home
-	for p := range a.missing {
-		list = append(list, p)
-	}
+	list := slices.Collect(maps.Keys(a.missing))
 	a.mu.Unlock()
+	if a.listChanged() {
+		for _, name := range a.readMarker().Stores {
+			if p := a.vault.named(name); p != nil && !slices.Contains(list, p) {
+				list = append(list, p)
+			}
+		}
+	}
 	for _, p := range list {
 		a.restoreFrom(p, true)
 	}
+}
+
+// listChanged says that the list of stores is not the file that this agent saw last.
+func (a *agent) listChanged() bool {
+	if a.opt.StateDir == "" {
+		return false
+	}
+	a.marking.Lock()
+	defer a.marking.Unlock()
+	now, err := os.Stat(a.listPath())
+	if err != nil || a.list != nil && os.SameFile(a.list, now) && a.list.ModTime().Equal(now.ModTime()) {
+		return false
+	}
+	a.list = now
 	return true
 }
+
+func (a *agent) listPath() string { return filepath.Join(a.opt.StateDir, agentwire.StoresFile) }
 
 // absent says why a profile may only seem to have no login; nil: every store that
 // holds logins was asked.
@@ -208,7 +234,7 @@ func (a *agent) readMarker() marker {
 	if a.opt.StateDir == "" {
 		return m
 	}
-	b, err := os.ReadFile(filepath.Join(a.opt.StateDir, agentwire.StoresFile))
+	b, err := os.ReadFile(a.listPath())
 	if err == nil && json.Unmarshal(b, &m) != nil {
 		a.log.Warn("the list of stores is not understood")
 	}
@@ -222,8 +248,14 @@ func (a *agent) mark() {
 	}
 	a.marking.Lock()
 	defer a.marking.Unlock()
-	path := filepath.Join(a.opt.StateDir, agentwire.StoresFile)
+	path := a.listPath()
 	m := a.marker()
+	for _, name := range a.readMarker().Stores {
+		if !slices.Contains(m.Stores, name) && a.others(name) {
+			m.Stores = append(m.Stores, name)
+		}
+	}
+	slices.Sort(m.Stores)
 	if len(m.Stores)+len(m.Stale) == 0 {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			a.log.Warn("the list of stores could not be removed", "err", err)
@@ -240,9 +272,36 @@ func (a *agent) mark() {
 	if err == nil {
 		err = os.Rename(path+".new", path)
 	}
+	if err == nil {
+		a.list, err = os.Stat(path)
+	}
 	if err != nil {
 		a.log.Warn("the list of stores could not be written", "err", err)
 	}
+}
+
+// others says that a store of the list, of which this agent has no login, holds one of another
+// agent of the same person, or may hold one.
+func (a *agent) others(name string) bool {
+	at := a.vault.named(name)
+	if at == nil {
+		return false
+	}
+	found := false
+	err := at.use(context.WithoutCancel(a.ctx), func(ctx context.Context, st keystore.Store) error {
+		names, err := st.Names(ctx)
+		for _, name := range names {
+			e, err := st.Get(ctx, name)
+			if err != nil && !errors.Is(err, keystore.ErrNotFound) {
+				return err
+			}
+			if err == nil && !e.RefreshToken.IsZero() && !a.isStale(at, name) {
+				found = true
+			}
+		}
+		return err
+	})
+	return found || err != nil
 }
 
 func (a *agent) marker() marker {
@@ -267,7 +326,6 @@ func (a *agent) marker() marker {
 	for p := range a.missing {
 		add(p)
 	}
-	slices.Sort(m.Stores)
 	return m
 }
 
