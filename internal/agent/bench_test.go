@@ -57,7 +57,7 @@ func BenchmarkJudge(b *testing.B) {
 		b.Run(with.name, func(b *testing.B) {
 			rules.Allow = with.allow
 			for b.Loop() {
-				p, _, err := a.enter("default", c)
+				p, _, _, err := a.enter("default", c)
 				if errors.Is(err, agentwire.Busy) { // no program asks so often
 					p = a.gate.doors["default"].programs[c.key()]
 				}

@@ -130,13 +130,19 @@ type bucket struct {
 
 // take takes one, if there is one: burst at once, rate in a second.
 func (b *bucket) take(now time.Time, rate, burst float64) bool {
+	_, ok := b.queue(now, rate, burst, 0)
+	return ok
+}
+
+// queue takes one that is there within most, and says when.
+func (b *bucket) queue(now time.Time, rate, burst float64, most time.Duration) (wait time.Duration, ok bool) {
 	if gone := now.Sub(b.at).Seconds(); gone > 0 {
 		b.used = max(0, b.used-gone*rate)
 	}
 	b.at = now
-	if b.used+1 > burst {
-		return false
+	if wait = time.Duration(max(0, b.used+1-burst) / rate * float64(time.Second)); wait > most {
+		return 0, false
 	}
 	b.used++
-	return true
+	return wait, true
 }

@@ -26,9 +26,16 @@ type gate struct {
 func (a *agent) admit(ctx context.Context, login *profile, scope string) error {
 	who := login.whoami()
 	c := callerOf(ctx)
-	p, seen, err := a.enter(who.Profile, c)
+	p, seen, wait, err := a.enter(who.Profile, c)
 	if err != nil {
 		return err
+	}
+	if wait > 0 {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	if err = a.judge(ctx, p, c, who, scope); err != nil {
 		a.gate.mu.Lock()
@@ -38,8 +45,8 @@ func (a *agent) admit(ctx context.Context, login *profile, scope string) error {
 	return err
 }
 
-// enter records the caller and holds it to its rate.
-func (a *agent) enter(profile string, c caller) (*program, *agentwire.Caller, error) {
+// enter records the caller and holds it to its rate: it has to wait, or is refused.
+func (a *agent) enter(profile string, c caller) (_ *program, _ *agentwire.Caller, wait time.Duration, _ error) {
 	now := a.now()
 	a.gate.mu.Lock()
 	d := a.gate.doors[profile]
@@ -48,21 +55,23 @@ func (a *agent) enter(profile string, c caller) (*program, *agentwire.Caller, er
 		a.gate.doors[profile] = d
 	}
 	p, seen, known, ok := d.note(c, now)
-	slow := ok && !p.calls.take(now, callRate, callBurst)
-	if slow {
-		seen.Refused++
+	inTime := ok
+	if ok {
+		if wait, inTime = p.calls.queue(now, callRate, callBurst, callWait); !inTime {
+			seen.Refused++
+		}
 	}
 	a.gate.mu.Unlock()
 	switch {
 	case !ok:
-		return nil, nil, agentwire.NewError(agentwire.Busy, notGiven, fmt.Sprintf("more than %d programs asked for the first time in a short time", int(freshBurst)), "Look at `keytether status` for what asks, then try again in a minute", nil)
-	case slow:
-		return nil, nil, agentwire.NewError(agentwire.Busy, notGiven, "it asks too often", "Ask once for each request, and try again in a second", nil)
+		return nil, nil, 0, agentwire.NewError(agentwire.Busy, notGiven, fmt.Sprintf("more than %d programs asked for the first time in a short time", int(freshBurst)), "Look at `keytether status` for what asks, then try again in a minute", nil)
+	case !inTime:
+		return nil, nil, 0, agentwire.NewError(agentwire.Busy, notGiven, "it asks too often", "Ask once for each request, and try again in a second", nil)
 	case !known:
 		a.log.Info("a program asks for the first time", "profile", profile, "executable", c.Executable, "replaced", c.Replaced,
 			"script", c.Script, "through", c.through, "host", c.host, "pid", c.pid, "started", c.StartedAt)
 	}
-	return p, seen, nil
+	return p, seen, wait, nil
 }
 
 // judge asks the rules, then the person where the rules say so.
@@ -149,6 +158,10 @@ func (a *agent) showCallers(s *agentwire.StatusResponse) {
 // once, or one that makes a thousand requests a second.
 const (
 	callRate, callBurst = 4000.0, 8000.0 // of one program, a second
+
+	// callWait is how long a call beyond that is held up. Many processes of one program that each
+	// wait for their answer are slowed down by it, and none is refused.
+	callWait = time.Second / 2
 
 	// A package that makes itself a new executable for each call is slowed down to
 	// what a person can read.

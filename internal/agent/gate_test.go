@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/keytether/keytether/internal/agentwire"
@@ -252,7 +253,7 @@ func TestRates(t *testing.T) {
 	python := caller{Program: peersock.Program{Executable: "/usr/bin/python3"}}
 	for range 10 { // seconds
 		for range 1000 {
-			if _, _, err := a.enter("default", python); err != nil {
+			if _, _, _, err := a.enter("default", python); err != nil {
 				t.Fatalf("an honest program: %v", err)
 			}
 		}
@@ -260,7 +261,7 @@ func TestRates(t *testing.T) {
 	}
 	refused := 0
 	for range 100_000 {
-		if _, _, err := a.enter("default", python); err != nil {
+		if _, _, _, err := a.enter("default", python); err != nil {
 			refused++
 		}
 	}
@@ -270,7 +271,7 @@ func TestRates(t *testing.T) {
 	fresh := 0
 	for i := range 1000 {
 		c := caller{Program: peersock.Program{Executable: fmt.Sprintf("/tmp/x%d", i)}}
-		switch _, _, err := a.enter("default", c); {
+		switch _, _, _, err := a.enter("default", c); {
 		case err == nil:
 			fresh++
 		case !errors.Is(err, agentwire.Busy) || !strings.Contains(err.Error(), "asked for the first time"):
@@ -281,13 +282,13 @@ func TestRates(t *testing.T) {
 		t.Errorf("%d new programs at once", fresh)
 	}
 	r.clock.Advance(10 * time.Second)
-	if _, _, err := a.enter("default", python); err != nil {
+	if _, _, _, err := a.enter("default", python); err != nil {
 		t.Errorf("a program that was there before has to wait for them: %v", err)
 	}
 	for i := range 10_000 { // scripts and executables over a long time
 		r.clock.Advance(3 * time.Second)
 		c := caller{Program: peersock.Program{Executable: fmt.Sprintf("/tmp/y%d", i%200), Script: fmt.Sprint(i)}}
-		if _, _, err := a.enter("default", c); err != nil {
+		if _, _, _, err := a.enter("default", c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -323,4 +324,32 @@ func TestForcedRenewals(t *testing.T) {
 	if n := r.server.Count("refresh"); n < 5 || n > 16 {
 		t.Errorf("%d renewals", n)
 	}
+}
+
+// Many processes of one program that together ask more often than one may are slowed down, not
+// refused.
+//
+// Invariant: WA-6
+func TestHonestStormIsSlowedDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAgent(t.Context(), Options{Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
+		defer a.end(errStopped)
+		p := &profile{who: agentwire.Whoami{Profile: "default"}}
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				for range 1000 {
+					if err := a.admit(t.Context(), p, ""); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+		if d := time.Since(began); d < 10*time.Second || d > 11*time.Second { // (50,000 - 8,000) / 4,000
+			t.Errorf("50,000 calls took %s", d)
+		}
+	})
 }
