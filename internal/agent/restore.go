@@ -272,12 +272,26 @@ func (a *agent) mark() {
 	if err == nil {
 		err = os.Rename(path+".new", path)
 	}
+	if err != nil && overwrite(path, append(b, '\n')) == nil {
+		err = nil
+	}
 	if err == nil {
 		a.list, err = os.Stat(path)
 	}
 	if err != nil {
 		a.log.Warn("the list of stores could not be written", "err", err)
 	}
+}
+
+// overwrite writes into a file that is there, which wants no room where the disk is full: then
+// too an older copy must be remembered as such, or the next agent would use its token again.
+func overwrite(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(b, 0)
+	return errors.Join(err, f.Truncate(int64(len(b))), f.Sync(), f.Close())
 }
 
 // others says that a store of the list, of which this agent has no login, holds one of another

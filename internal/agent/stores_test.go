@@ -224,6 +224,39 @@ func TestStoreFailsAtARenewal(t *testing.T) {
 	}
 }
 
+// On a full disk neither the store nor a new list of stores can be written. When the machine has
+// started again, and there is room, the token that was left behind is wiped and not used.
+//
+// Invariant: AS-3
+func TestFullDisk(t *testing.T) {
+	tpm := newFakeStore("tpm", keystore.Machine)
+	r, dir := storesRig(t, tpm.kind(), memoryKind())
+	r.mustLogIn()
+	full := filepath.Join(dir, agentwire.StoresFile+".new")
+	if err := os.Mkdir(full, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	tpm.set(func(f *fakeStore) { f.full, f.stuck = errors.New("the disk is full"), errors.New("the disk is full") })
+	for range 3 {
+		r.renews("")
+	}
+	r.cancel()
+	if err := r.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(full); err != nil {
+		t.Fatal(err)
+	}
+	tpm.set(func(f *fakeStore) { f.full, f.stuck = nil, nil })
+	n := r.again()
+	if _, err := n.Token(t.Context(), agentwire.TokenRequest{}); !errors.Is(err, agentwire.NotLoggedIn) {
+		t.Error(err)
+	}
+	if r.server.Count("reuse") != 0 || len(tpm.tokens(t)) != 0 {
+		t.Errorf("%d reuses, %d tokens left", r.server.Count("reuse"), len(tpm.tokens(t)))
+	}
+}
+
 // An agent that starts anew goes on with what an earlier one left in a store that
 // lasts: the same login by the same key, through the same proxy.
 //
