@@ -177,8 +177,8 @@ func (v *vault) sealed() *home {
 }
 
 // order is what a login tries, by what was chosen for it, and why others are not
-// tried.
-func (v *vault) order(choice string) (places []*home, why []string, err error) {
+// tried. Where outlives says why, auto takes nothing that lasts.
+func (v *vault) order(choice, outlives string) (places []*home, why []string, err error) {
 	if choice != "" && choice != agentwire.StoreAuto {
 		if p := v.named(choice); p != nil {
 			return []*home{p}, nil, nil
@@ -186,7 +186,11 @@ func (v *vault) order(choice string) (places []*home, why []string, err error) {
 		return nil, nil, agentwire.NewError(agentwire.StoreUnusable, couldNot, "this system has no store "+choice, "Choose another one, or auto, in config.yaml or with --store", keystore.ErrUnusable)
 	}
 	for _, p := range v.listed {
-		if reason, passed := v.passed[p.kind.Name]; passed {
+		reason, passed := v.passed[p.kind.Name]
+		if !passed && outlives != "" && p.kind.Life > keystore.Process {
+			reason, passed = outlives, true
+		}
+		if passed {
 			why = append(why, p.kind.Name+": "+reason)
 			continue
 		}

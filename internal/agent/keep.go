@@ -23,7 +23,7 @@ func (a *agent) choose(ctx context.Context, s *attempt) error {
 	if choice == "" {
 		choice = s.req.Store
 	}
-	places, why, err := a.vault.order(choice)
+	places, why, err := a.vault.order(choice, mustNotOutlive(s.req.Env))
 	if err != nil {
 		return err
 	}

@@ -528,3 +528,37 @@ func TestStoreThatLostALogin(t *testing.T) {
 		})
 	}
 }
+
+// A login that is made in a CI job or a container is kept in nothing that outlives it, also by an
+// agent that was started elsewhere; a store that was named is used.
+//
+// Invariant: AS-17
+func TestLoginInCI(t *testing.T) {
+	keychain := newFakeStore("keychain", keystore.Machine)
+	r, _ := storesRig(t, keychain.kind(), memoryKind())
+	for _, env := range []agentwire.Env{{"CI": "true"}, {"container": "podman"}} {
+		if _, err := r.logIn(agentwire.LoginRequest{Flow: agentwire.FlowBrowser, Env: env}); err != nil {
+			t.Fatal(err)
+		}
+		if p := r.one(); p.KeyStore != "memory" || !strings.Contains(p.KeyStoreWhy, "must not outlive it") || len(keychain.tokens(t)) != 0 {
+			t.Errorf("%v: %s, %s", env, p.KeyStore, p.KeyStoreWhy)
+		}
+	}
+	if _, err := r.logIn(agentwire.LoginRequest{Flow: agentwire.FlowBrowser, Env: agentwire.Env{"CI": "true"}, Store: "keychain"}); err != nil || r.one().KeyStore != "keychain" {
+		t.Errorf("a person's word: %v", err)
+	}
+}
+
+func TestSurroundings(t *testing.T) {
+	for name, value := range map[string]string{"CI": "true", "JENKINS_URL": "https://ci.test/", "TF_BUILD": "True", "CI ": "", "x": "1"} {
+		_, ci := Surroundings(func(n string) string {
+			if n == name {
+				return value
+			}
+			return ""
+		})
+		if want := name != "CI " && name != "x"; (ci != "") != want {
+			t.Errorf("%s=%s: %q", name, value, ci)
+		}
+	}
+}

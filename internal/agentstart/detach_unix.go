@@ -13,7 +13,8 @@ const exeSuffix = ""
 // locale and time.
 var envNames = []string{
 	"HOME", "USER", "LOGNAME", "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR",
-	"CI", "KUBERNETES_SERVICE_HOST", "container", // what it must not outlive
+	"CI", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL", "TF_BUILD", "TEAMCITY_VERSION", "CODEBUILD_BUILD_ID",
+	"KUBERNETES_SERVICE_HOST", "container", // what it must not outlive
 	"XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "DBUS_SESSION_BUS_ADDRESS", "KEYTETHER_CONFIG",
 }
 
