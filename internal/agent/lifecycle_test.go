@@ -322,8 +322,12 @@ func TestLockUnlock(t *testing.T) {
 	if err := r.Unlock(ctx, pass); err != nil {
 		t.Fatal(err)
 	}
+	before := r.server.Count("refresh")
 	if _, err := r.Token(ctx, agentwire.TokenRequest{}); err != nil {
 		t.Error(err)
+	}
+	if r.server.Count("refresh") != before+1 {
+		t.Error("a token was in memory while it was locked")
 	}
 	if strings.Contains(r.log.String(), "sesame") {
 		t.Error("the passphrase is in the log")

@@ -40,9 +40,18 @@ func (a *agent) setLock(r *http.Request) (any, error) {
 	if a.lock.on { // between the check and here
 		return nil, a.lock.refusal()
 	}
-	a.lock = lock{on: true, why: "somebody locked it", hash: secret.New(req.Passphrase.Reveal()).Hash()}
-	a.background(a.shutStore)
+	a.shut(lock{why: "somebody locked it", hash: secret.New(req.Passphrase.Reveal()).Hash()})
 	return agentwire.Empty{}, nil
+}
+
+// shut locks, and drops the tokens that can be had again. The agent's mu is held.
+func (a *agent) shut(l lock) {
+	l.on = true
+	a.lock = l
+	for _, p := range a.profiles {
+		p.forgetTokens()
+	}
+	a.background(a.shutStore)
 }
 
 // unlock looks at one passphrase a second after a wrong one.

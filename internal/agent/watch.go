@@ -61,10 +61,6 @@ func (a *agent) lockItself(why string) {
 	if a.lock.on || len(a.profiles) == 0 {
 		return
 	}
-	a.lock = lock{on: true, why: why, hash: secret.New("").Hash()}
-	for _, p := range a.profiles {
-		p.forgetTokens()
-	}
-	a.background(a.shutStore)
+	a.shut(lock{why: why, hash: secret.New("").Hash()})
 	a.log.Info("the agent locked itself", "why", why)
 }
