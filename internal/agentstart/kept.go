@@ -12,16 +12,13 @@ import (
 )
 
 // StateDir is the agent's folder for its log and its list of stores, by the caller's environment;
-// empty where nothing says where that is.
+// empty where nothing says where that is. As with the socket (peersock.Path), a folder of another
+// user's, as one inherits it through su without "-", does not count.
 func StateDir(getenv func(string) string) string {
-	if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "keytether")
-	}
-	if dir := getenv("LOCALAPPDATA"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "keytether")
-	}
-	if home := getenv("HOME"); filepath.IsAbs(home) {
-		return filepath.Join(home, ".local", "state", "keytether")
+	for _, c := range []struct{ name, below string }{{"XDG_STATE_HOME", ""}, {"LOCALAPPDATA", ""}, {"HOME", ".local/state"}} {
+		if dir := getenv(c.name); filepath.IsAbs(dir) && !peersock.Others(dir) {
+			return filepath.Join(dir, c.below, "keytether")
+		}
 	}
 	return ""
 }

@@ -19,10 +19,10 @@ import (
 )
 
 // Path says where the agent's socket is, by the environment that getenv shows. See unixPath.
-func Path(getenv func(string) string) (string, error) { return unixPath(getenv, others) }
+func Path(getenv func(string) string) (string, error) { return unixPath(getenv, Others) }
 
-// others says that a folder is neither this user's nor root's. What is not there is nobody's yet.
-func others(dir string) bool {
+// Others says that a folder is neither this user's nor root's. What is not there is nobody's yet.
+func Others(dir string) bool {
 	fi, err := os.Stat(dir)
 	if err != nil {
 		return errors.Is(err, fs.ErrPermission)
