@@ -32,20 +32,25 @@ func (c *counted) Do(r *http.Request) (*outbound.Response, error) {
 	return c.HTTP.Do(r)
 }
 
-// TestDeviceLoginAtOurServer is a whole device login at the server that ships.
-//
-// Invariant: DF-15
-func TestDeviceLoginAtOurServer(t *testing.T) {
-	s := edgetest.NewServer(t, edgetest.Options{})
+// newCountedRig is an agent without a browser that logs in at s.
+func newCountedRig(t *testing.T, s *edgetest.Server) (*rig, *counted) {
 	count := new(counted)
-	r := newRig(t, oauthclienttest.Keytether(), onHeadless, func(o *Options) {
+	return newRig(t, oauthclienttest.Keytether(), onHeadless, func(o *Options) {
 		o.Clock = s.Clock.Now
 		o.HTTP = func(env map[string]string) (oauthclient.HTTP, error) {
 			var err error
 			count.HTTP, err = oauthclient.NewHTTP(env)
 			return count, err
 		}
-	})
+	}), count
+}
+
+// TestDeviceLoginAtOurServer is a whole device login at the server that ships.
+//
+// Invariant: DF-15
+func TestDeviceLoginAtOurServer(t *testing.T) {
+	s := edgetest.NewServer(t, edgetest.Options{})
+	r, count := newCountedRig(t, s)
 	n := s.Size()
 	e, err := r.follow(t.Context(), agentwire.LoginRequest{Issuer: s.Issuer, Scope: "read", LoginHint: edgetest.Email}, func(e agentwire.Event) {
 		if e.Event != agentwire.EventDeviceCode {
@@ -117,15 +122,7 @@ func TestRegistersAtOurServer(t *testing.T) {
 // Invariant: DP-18g
 func TestUnboundTokens(t *testing.T) {
 	s := edgetest.NewServer(t, edgetest.Options{})
-	count := new(counted)
-	r := newRig(t, oauthclienttest.Keytether(), onHeadless, func(o *Options) {
-		o.Clock = s.Clock.Now
-		o.HTTP = func(env map[string]string) (oauthclient.HTTP, error) {
-			var err error
-			count.HTTP, err = oauthclient.NewHTTP(env)
-			return count, err
-		}
-	})
+	r, count := newCountedRig(t, s)
 	logIn := func(client, resource string) {
 		_, err := r.follow(t.Context(), agentwire.LoginRequest{Profile: client, Issuer: s.Issuer, ClientID: client, Resource: resource, Scope: "read"}, func(e agentwire.Event) {
 			if e.Event != agentwire.EventDeviceCode {

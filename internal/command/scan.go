@@ -43,7 +43,7 @@ Known issuers are --issuer, KEYTETHER_ISSUER, those in the config, and those you
 Exits with 1 if something was found.`,
 		Example: `  keytether scan
   journalctl --since today | keytether scan -
-  keytether scan --burn ~/work/project
+  keytether scan --burn ~/src/project
   keytether scan --install-hook     # in a repository: no commit with a credential`,
 		RunE: func(c *cobra.Command, args []string) error { return a.scan(c.Context(), f, args) },
 	}
