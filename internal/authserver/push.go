@@ -162,7 +162,7 @@ func (s *Server) target(client *Client, p oauth.Params) (string, []string, error
 	if err != nil {
 		return "", nil, err
 	}
-	scopes, err := client.scopes(res, asked)
+	scopes, err := client.scopes(res, asked, p.Get("keytether_agent_version") != "")
 	return resource, scopes, err
 }
 

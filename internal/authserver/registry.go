@@ -161,8 +161,8 @@ func (r *Resource) Explain(name string) Scope {
 
 // scopes settles what a client asks for: every scope must be known for the
 // resource, or built in, and allowed for the client. Asked for nothing, the
-// client's default is meant: the least.
-func (c *Client) scopes(res *Resource, asked []string) ([]string, error) {
+// client's default is meant: the least. agent says that a Keytether agent asks.
+func (c *Client) scopes(res *Resource, asked []string, agent bool) ([]string, error) {
 	out := asked
 	resourceScope := false
 	for _, name := range asked {
@@ -175,8 +175,9 @@ func (c *Client) scopes(res *Resource, asked []string) ([]string, error) {
 		}
 	}
 	// Who asks for openid alone wants to know who somebody is. Our own agent asks
-	// for it beside what a tool needs, and means the default then.
-	if !resourceScope && (c.Handshake || !slices.Contains(asked, oauth.ScopeOpenID)) {
+	// for it beside what a tool needs, and means the default then. It may come as
+	// a client without the handshake too.
+	if !resourceScope && (agent || c.Handshake || !slices.Contains(asked, oauth.ScopeOpenID)) {
 		out = append(slices.Clone(asked), c.defaultScopes(res)...)
 	}
 	if len(out) == 0 {
