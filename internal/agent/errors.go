@@ -80,5 +80,9 @@ func noUnbound(w agentwire.Whoami, cause error) *agentwire.Error {
 }
 
 func notLoggedIn(profile string, cause error) *agentwire.Error {
-	return agentwire.NewError(agentwire.NotLoggedIn, "not logged in", "profile "+profile+" has no login", "Run `keytether login`", cause)
+	do := "Run `keytether login`"
+	if profile != agentwire.DefaultProfile {
+		do = "Run `keytether login --profile " + profile + "`; `keytether status` lists the profiles"
+	}
+	return agentwire.NewError(agentwire.NotLoggedIn, "not logged in", "profile "+profile+" has no login", do, cause)
 }

@@ -110,7 +110,7 @@ func (a *app) auditVerify(path string, opt audit.Options) error {
 	}
 	if err != nil {
 		return agentwire.NewError(agentwire.Failed, "the audit log does not hold: "+checkName(err), err.Error(),
-			"Keep this file and your checkpoint, and fetch another copy: either the copy was damaged, or the log was", err)
+			"Keep this file and your checkpoint, and fetch another copy: either the copy was damaged or cut off, or the server's log was changed", err)
 	}
 	if a.json {
 		return nil

@@ -32,7 +32,7 @@ func (a *app) loginCmd() *cobra.Command {
 run on this computer, since it comes back to a port of this computer alone.
 
 Where no browser can be opened (over SSH, in a container, without a display), or with --flow device,
-it shows an address and a code instead: open the address on any device, sign in, and enter the code.
+it shows an address and a code instead: open the address on any device, enter the code, and sign in.
 If your browser was opened and does not come back within a minute, or when you press Enter on the
 terminal, a code is offered beside it; whichever you finish first counts.
 

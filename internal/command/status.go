@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -114,7 +115,9 @@ func (a *app) profileFields(p agentwire.ProfileStatus) []field {
 	}
 	p.Profile = "" // it is the heading
 	fields := append(a.loginFields(p.Whoami),
-		field{"Token", token}, field{"Key", keptIn(p)}, field{"", p.KeyStoreWhy}, field{"Problem", problem})
+		field{"Token", token}, field{"Key", keptIn(p)})
+	fields = append(fields, passedOver(p.KeyStoreWhy)...)
+	fields = append(fields, field{"Problem", problem})
 	fields = append(fields, callerFields(p.Callers)...)
 	fields = append(fields, missingFields(p.Missing)...)
 	return append(fields, noticeFields(p)...)
@@ -164,6 +167,15 @@ func lackWords(lack string) string {
 		return "ID token: the server does not say who signed in"
 	}
 	return ""
+}
+
+// passedOver says, a line for each, why stores that come before were not taken.
+func passedOver(why string) []field {
+	var fields []field
+	for _, w := range strings.Split(why, "; ") {
+		fields = append(fields, field{"", clean(w)})
+	}
+	return fields
 }
 
 // keptIn names a login's store, and how long it stays there.
