@@ -16,7 +16,13 @@ def main(argv: Optional[List[str]] = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("doctor", help="what would go wrong here, and the mend")
     parser.parse_args(argv)
-    return _doctor.run(os.environ)
+    try:
+        code = _doctor.run(os.environ)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads it has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 if __name__ == "__main__":
