@@ -43,8 +43,7 @@ HOST is a name of yours for the host.`,
 				return a.printJSON(f)
 			}
 			return a.writeFields(a.Stdout, append(a.forwardFields(f),
-				field{"In ssh", "RemoteForward /run/user/UID/keytether/agent.sock " + f.Socket},
-				field{"UID", "what `id -u` says on " + f.Host}))
+				field{"In ssh", "RemoteForward /run/user/UID/keytether/agent.sock " + f.Socket}))
 		},
 	}
 	c.Flags().StringArrayVar(&profiles, "profile", nil, "profile that the host may use; may stand several times")
