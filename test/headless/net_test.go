@@ -8,14 +8,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
-	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/keytether/keytether/internal/testkit"
+	"github.com/keytether/keytether/internal/testkit/netns"
 )
 
 // The places, each a network namespace. The hub joins them, as a router, and the
@@ -79,25 +75,7 @@ func outside() (code int, err error) {
 	if err := makeNetworks(prefix); err != nil {
 		return 1, err
 	}
-	c := exec.Command("ip", append([]string{"netns", "exec", prefix + person}, os.Args...)...)
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	c.Env = append(os.Environ(), envPrefix+"="+prefix, envFolder+"="+dir)
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
-	if err := c.Start(); err != nil {
-		return 1, err
-	}
-	go func() {
-		for s := range signals {
-			_ = c.Process.Signal(s)
-		}
-	}()
-	err = c.Wait()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		err = nil
-	}
-	return c.ProcessState.ExitCode(), err
+	return netns.Again(prefix+person, envPrefix+"="+prefix, envFolder+"="+dir)
 }
 
 // makeNetworks makes the namespaces and joins them. Nothing is made outside of
@@ -106,11 +84,7 @@ func makeNetworks(prefix string) error {
 	hosts := "127.0.0.1 localhost\n::1 localhost\n" + addresses[hub] + " auth.test\n" + addresses[person] + " api.test\n"
 	var commands []string
 	for place := range addresses {
-		dir := filepath.Join("/etc/netns", prefix+place) // `ip netns exec` puts what is in it over /etc
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, "hosts"), []byte(hosts), 0o644); err != nil {
+		if err := netns.Files(prefix+place, map[string]string{"hosts": hosts}); err != nil {
 			return err
 		}
 		commands = append(commands, "netns add "+prefix+place, "-n "+prefix+place+" link set lo up")
@@ -125,10 +99,8 @@ func makeNetworks(prefix string) error {
 			there+"addr add "+addresses[l.place]+l.net+" dev eth0", there+"link set eth0 up",
 			there+"route add default via "+l.gateway)
 	}
-	for _, line := range commands {
-		if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
-			return fmt.Errorf("ip %s: %w: %s", line, err, out)
-		}
+	if err := netns.IP(commands...); err != nil {
+		return err
 	}
 	route := exec.Command("ip", "netns", "exec", prefix+hub, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
 	if out, err := route.CombinedOutput(); err != nil {
@@ -139,29 +111,11 @@ func makeNetworks(prefix string) error {
 
 // removeNetworks ends what still runs in the namespaces, and takes them away.
 func removeNetworks(prefix string) error {
-	var errs []error
+	var names []string
 	for place := range addresses {
-		name := prefix + place
-		for range 50 {
-			out, err := exec.Command("ip", "netns", "pids", name).Output()
-			if err != nil || len(strings.Fields(string(out))) == 0 {
-				break
-			}
-			for _, field := range strings.Fields(string(out)) {
-				var pid int
-				if _, err := fmt.Sscan(field, &pid); err == nil {
-					_ = syscall.Kill(pid, syscall.SIGKILL)
-				}
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-		if out, err := exec.Command("ip", "netns", "del", name).CombinedOutput(); err != nil {
-			errs = append(errs, fmt.Errorf("ip netns del %s: %w: %s", name, err, out))
-		}
-		errs = append(errs, os.RemoveAll(filepath.Join("/etc/netns", name)))
+		names = append(names, prefix+place)
 	}
-	_ = os.Remove("/etc/netns") // if it is empty, as it was
-	return errors.Join(errs...)
+	return netns.Remove(names...)
 }
 
 // on is how a program is started at a place, on a computer with a host name.
