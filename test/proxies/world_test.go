@@ -191,35 +191,36 @@ func (m *machine) files(t *testing.T) string {
 // off when the server has answered. Otherwise it gives how it failed.
 func (m *machine) reach(t *testing.T, env ...string) (reached bool, code int, said string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	c := m.command(ctx, env, "login", "--json", "--flow", "device", "--issuer", issuer, "--client", "tool")
-	var errs testkit.Buffer
-	c.Stderr = &errs
-	out, err := c.StdoutPipe()
-	do(t, err)
-	do(t, c.Start())
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		var e stage.Event
-		do(t, json.Unmarshal(lines.Bytes(), &e))
+	code, said = m.follow(t, 30*time.Second, env, []string{"--flow", "device"}, func(_ context.Context, c *exec.Cmd, e stage.Event) {
 		if e.Event == "device_code" {
 			reached = true
 			do(t, c.Process.Signal(os.Interrupt))
 		}
-		said += lines.Text() + "\n"
-	}
-	_ = c.Wait()
-	return reached, c.ProcessState.ExitCode(), said + errs.String()
+	})
+	return reached, code, said
 }
 
 // logIn logs in with a browser of the person's.
 func (m *machine) logIn(t *testing.T, env ...string) {
 	t.Helper()
 	b := m.w.browser(t, browser.Options{})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	args := []string{"--flow", "browser", "--no-browser", "--scope", "read", "--scope", "write"}
+	code, said := m.follow(t, time.Minute, env, args, func(ctx context.Context, _ *exec.Cmd, e stage.Event) {
+		if e.Event == "browser" {
+			do(t, stage.Allow(ctx, b, e.URL))
+		}
+	})
+	if code != 0 {
+		t.Fatalf("the login: exit code %d\n%s", code, said)
+	}
+}
+
+// follow runs a login, hands on each of its events, and gives how it ended and all that it said.
+func (m *machine) follow(t *testing.T, limit time.Duration, env, args []string, on func(context.Context, *exec.Cmd, stage.Event)) (code int, said string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	c := m.command(ctx, env, "login", "--json", "--flow", "browser", "--no-browser", "--issuer", issuer, "--client", "tool", "--scope", "read", "--scope", "write")
+	c := m.command(ctx, env, append([]string{"login", "--json", "--issuer", issuer, "--client", "tool"}, args...)...)
 	var errs testkit.Buffer
 	c.Stderr = &errs
 	out, err := c.StdoutPipe()
@@ -229,13 +230,11 @@ func (m *machine) logIn(t *testing.T, env ...string) {
 	for lines.Scan() {
 		var e stage.Event
 		do(t, json.Unmarshal(lines.Bytes(), &e))
-		if e.Event == "browser" {
-			do(t, stage.Allow(ctx, b, e.URL))
-		}
+		on(ctx, c, e)
+		said += lines.Text() + "\n"
 	}
-	if err := c.Wait(); err != nil {
-		t.Fatalf("the login: %v\n%s", err, errs.String())
-	}
+	_ = c.Wait() // the exit code says it
+	return c.ProcessState.ExitCode(), said + errs.String()
 }
 
 func (w *world) browser(t *testing.T, o browser.Options) *browser.Browser {
